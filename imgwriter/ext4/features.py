@@ -1,0 +1,186 @@
+"""ext4's feature flags: which are set, which can be, which are refused, and why.
+
+The defaults are those of mke2fs 1.47.0 with Debian 12's mke2fs.conf, for ext4, ext3 and ext2.
+
+Spec: kernel Documentation/filesystems/ext4/super.rst, s_feature_compat, s_feature_incompat,
+s_feature_ro_compat; names as in mke2fs's -O.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntFlag
+from typing import NamedTuple
+
+from imgwriter.errors import SpecError
+
+
+class Compat(IntFlag):
+    """s_feature_compat: a kernel without them may still read and write."""
+
+    HAS_JOURNAL = 0x4
+    EXT_ATTR = 0x8
+    RESIZE_INODE = 0x10
+    DIR_INDEX = 0x20
+    ORPHAN_FILE = 0x1000
+
+
+class Incompat(IntFlag):
+    """s_feature_incompat: a kernel without them must not mount."""
+
+    FILETYPE = 0x2
+    EXTENTS = 0x40
+    BIT64 = 0x80
+    FLEX_BG = 0x200
+    CSUM_SEED = 0x2000
+    LARGEDIR = 0x4000
+
+
+class RoCompat(IntFlag):
+    """s_feature_ro_compat: a kernel without them must not write."""
+
+    SPARSE_SUPER = 0x1
+    LARGE_FILE = 0x2
+    HUGE_FILE = 0x8
+    DIR_NLINK = 0x20
+    EXTRA_ISIZE = 0x40
+    METADATA_CSUM = 0x400
+
+
+Flag = Compat | Incompat | RoCompat
+
+NAMES: dict[str, Flag] = {
+    "has_journal": Compat.HAS_JOURNAL,
+    "ext_attr": Compat.EXT_ATTR,
+    "resize_inode": Compat.RESIZE_INODE,
+    "dir_index": Compat.DIR_INDEX,
+    "orphan_file": Compat.ORPHAN_FILE,
+    "filetype": Incompat.FILETYPE,
+    "extent": Incompat.EXTENTS,
+    "64bit": Incompat.BIT64,
+    "flex_bg": Incompat.FLEX_BG,
+    "metadata_csum_seed": Incompat.CSUM_SEED,
+    "large_dir": Incompat.LARGEDIR,
+    "sparse_super": RoCompat.SPARSE_SUPER,
+    "large_file": RoCompat.LARGE_FILE,
+    "huge_file": RoCompat.HUGE_FILE,
+    "dir_nlink": RoCompat.DIR_NLINK,
+    "extra_isize": RoCompat.EXTRA_ISIZE,
+    "metadata_csum": RoCompat.METADATA_CSUM,
+}
+"""Every feature that imgwriter writes, by mke2fs's name, in dumpe2fs's order."""
+
+REFUSED: dict[str, str] = {
+    "bigalloc": "blocks are allocated one by one, not in clusters",
+    "casefold": "names are kept as bytes and compared as bytes",
+    "dirdata": "no Linux kernel reads it",
+    "ea_inode": "an attribute that fits neither the inode nor a block is refused instead",
+    "encrypt": "an image cannot be encrypted without keys",
+    "fast_commit": "its blocks are made by the kernel (tune2fs -O fast_commit adds it later)",
+    "inline_data": "GRUB cannot read it and old kernels damaged it",
+    "journal_dev": "an image is one device",
+    "meta_bg": "groups are laid out with resize_inode; online growth past it turns meta_bg on by itself",
+    "mmp": "an image is not mounted while it is made",
+    "project": "a tree has no project identifiers",
+    "quota": "usage files are made by the kernel (tune2fs -O quota adds it later)",
+    "read-only": "it would forbid what an installed system does",
+    "shared_blocks": "it makes a file system read-only",
+    "sparse_super2": "backups stand where every tool looks for them",
+    "stable_inodes": "it forbids shrinking",
+    "uninit_bg": "metadata_csum does the same and more",
+    "verity": "no Merkle trees are made",
+}
+"""Features of mke2fs's -O that are refused, and why."""
+
+_BASE = "sparse_super large_file filetype resize_inode dir_index ext_attr"
+DEFAULTS: dict[str, str] = {
+    "ext2": _BASE,
+    "ext3": _BASE + " has_journal",
+    "ext4": _BASE
+    + " has_journal extent huge_file flex_bg metadata_csum 64bit dir_nlink extra_isize",
+}
+
+
+class Features(NamedTuple):
+    """The three feature words of a superblock."""
+
+    compat: Compat
+    incompat: Incompat
+    ro_compat: RoCompat
+
+    def __str__(self) -> str:
+        return " ".join(name for name, flag in NAMES.items() if self.has(flag))
+
+    def has(self, flag: Flag) -> bool:
+        """Return whether ``flag`` is set."""
+        if isinstance(flag, Compat):
+            return flag in self.compat
+        return flag in (self.incompat if isinstance(flag, Incompat) else self.ro_compat)
+
+    def without(self, name: str) -> Features:
+        """Return these features less the one of that name."""
+        return _from_names(str(self).split(), drop=name)
+
+
+def _from_names(names: list[str], drop: str = "") -> Features:
+    compat, incompat, ro_compat = Compat(0), Incompat(0), RoCompat(0)
+    for name in names:
+        if name == drop:
+            continue
+        flag = NAMES[name]
+        if isinstance(flag, Compat):
+            compat |= flag
+        elif isinstance(flag, Incompat):
+            incompat |= flag
+        else:
+            ro_compat |= flag
+    return Features(compat, incompat, ro_compat)
+
+
+def parse(fs_type: str, text: str = "") -> Features:
+    """Return the features of a file system type, changed by ``text`` in mke2fs's -O syntax.
+
+    Args:
+        fs_type: "ext4", "ext3" or "ext2".
+        text: Names separated by commas or spaces; ``^`` or ``-`` before a name leaves it off,
+            ``none`` clears all that came before.
+
+    Raises:
+        SpecError: A name is unknown or refused, or a feature lacks one that it needs.
+    """
+    names = DEFAULTS[fs_type].split()
+    for word in re.split(r"[,\s]+", text.strip()):
+        name = word.lstrip("^-+")
+        if word == "none":
+            names = []
+        elif name in REFUSED:
+            if word[0] not in "^-":
+                raise SpecError(f"feature {name} is not written: {REFUSED[name]}; leave it out")
+        elif name and name not in NAMES:
+            raise SpecError(f"unknown feature {name!r}; known are {', '.join(NAMES)}")
+        elif name and word[0] in "^-":
+            names = [n for n in names if n != name]
+        elif name and name not in names:
+            names.append(name)
+    features = _from_names(names)
+    _check(features)
+    return features
+
+
+_NEEDS = (
+    ("metadata_csum_seed", "metadata_csum"),
+    ("orphan_file", "has_journal"),
+    ("large_dir", "dir_index"),
+    ("resize_inode", "sparse_super"),
+    ("64bit", "extent"),
+)
+
+
+def _check(features: Features) -> None:
+    for name, needed in _NEEDS:
+        if features.has(NAMES[name]) and not features.has(NAMES[needed]):
+            raise SpecError(f"feature {name} needs {needed}; add {needed} or leave off {name}")
+    if not features.has(Incompat.FILETYPE):
+        raise SpecError("feature filetype cannot be left off: every kernel since 2.2 expects it")
+    if not features.has(RoCompat.LARGE_FILE):
+        raise SpecError("feature large_file cannot be left off: the resize inode is larger than 2 GiB")

@@ -1,0 +1,288 @@
+"""Inodes: the records of the inode tables.
+
+Inode numbers are given out without gaps from the first, so a group's table is written up to its last
+used inode, and the rest, in no extent, is zero.
+
+Spec: kernel Documentation/filesystems/ext4/inodes.rst, ifork.rst.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+from typing import NamedTuple
+
+from imgwriter.errors import PlanInvariantError
+from imgwriter.ext4 import block_map, extent_tree
+from imgwriter.ext4 import features as f
+from imgwriter.ext4.allocation import Allocation, Mapped
+from imgwriter.ext4.checksum import crc32c
+from imgwriter.ext4.demand import Demand, number_at
+from imgwriter.ext4.extent_tree import Blocks, Piece
+from imgwriter.ext4.format import (
+    EXT4_BAD_INO,
+    EXT4_EXTENTS_FL,
+    EXT4_FIRST_INO,
+    EXT4_INDEX_FL,
+    EXT4_JOURNAL_INO,
+    EXT4_RESIZE_INO,
+    EXT4_ROOT_INO,
+    EXTENT_MAGIC,
+    EXTENT_MAX_LEN,
+    INODE,
+    INODE_CHECKSUM_HI_OFFSET,
+    INODE_CHECKSUM_LO_OFFSET,
+    INODE_EXTRA_ISIZE,
+    INODE_SIZE,
+    INODE_XATTR_OFFSET,
+)
+from imgwriter.ext4.geometry import Geometry
+from imgwriter.tree.inventory import Inode
+from imgwriter.units import SECTOR
+
+_ONE_EXTENT = struct.Struct("<HHHHIIHHI36x")
+_NO_EXTENTS = struct.pack("<HHHHI48x", EXTENT_MAGIC, 0, extent_tree.ROOT_ENTRIES, 0, 0)
+_OWNER = struct.Struct("<II")
+_U16 = struct.Struct("<H")
+_SECOND = 10**9
+
+
+class SpecialInode(NamedTuple):
+    """An inode that is no file of the tree: resize, journal, orphan file.
+
+    Attributes:
+        size: i_size in bytes.
+        blocks: Blocks it owns, of data and mapping.
+        flags: i_flags.
+        i_block: 60 bytes.
+    """
+
+    size: int
+    blocks: int
+    flags: int
+    i_block: bytes
+
+
+class InodeEncoder:
+    """Encodes the inodes of one file system; a pure function of the plan, inode by inode."""
+
+    def __init__(
+        self,
+        demand: Demand,
+        geometry: Geometry,
+        allocation: Allocation,
+        specials: dict[int, SpecialInode],
+        fs_seed: int | None,
+    ) -> None:
+        self.demand = demand
+        self.geometry = geometry
+        self.allocation = allocation
+        self.specials = specials
+        self.fs_seed = fs_seed
+        self.extents = geometry.features.has(f.Incompat.EXTENTS)
+        self.sectors_per_block = geometry.block_size // SECTOR
+        self.indexed = {
+            p for p, plan in zip(demand.directories, demand.directory_plans, strict=True) if plan.indexed
+        }
+
+    def table(self, group: int, start: int, stop: int) -> bytearray:
+        """Return the bytes [start, stop) of a group's inode table; both multiples of an inode."""
+        first = group * self.geometry.inodes_per_group + start // INODE_SIZE + 1
+        count = (stop - start) // INODE_SIZE
+        end = min(first + count, self.demand.last_inode + 1)
+        table = bytearray(stop - start)
+        position = first - (EXT4_FIRST_INO - 1)
+        for index in range(end - first):
+            number = first + index
+            if number >= EXT4_FIRST_INO and number not in self.specials:
+                self._put(table, index * INODE_SIZE, number, position + index)
+            elif number == EXT4_ROOT_INO:
+                self._put(table, index * INODE_SIZE, number, 0)
+            else:
+                self._put_special(table, index * INODE_SIZE, number)
+        return table
+
+    def _put(self, table: bytearray, at: int, number: int, position: int) -> None:
+        demand = self.demand
+        inode = demand.inodes[position]
+        mode = inode.mode
+        blocks = demand.blocks[position]
+        i_block, flags = self._i_block(position, inode, number, blocks)
+        mapped = self.allocation.mapped.get(position)
+        if mapped is not None:
+            blocks += len(mapped.map_blocks)
+        file_acl = 0
+        shared = demand.xattr_block_of.get(position)
+        if shared is not None:
+            file_acl = self.allocation.xattr_blocks[shared]
+            blocks += 1
+        kind = mode & 0o170000
+        if kind == 0o100000:
+            size = inode.size
+        elif kind == 0o040000:
+            size = demand.blocks[position] * self.geometry.block_size
+        else:
+            size = len(inode.target)
+        seconds, nanoseconds = divmod(inode.mtime_ns, _SECOND)
+        low = seconds & 0xFFFFFFFF
+        # Two bits of epoch above a signed 32-bit second, then the nanoseconds.
+        extra = (((seconds - (low ^ 0x80000000) + 0x80000000) >> 32) & 3) | nanoseconds << 2
+        uid, gid = inode.uid, inode.gid
+        sectors = blocks * self.sectors_per_block
+        INODE.pack_into(
+            table,
+            at,
+            mode,
+            uid & 0xFFFF,
+            size & 0xFFFFFFFF,
+            low,
+            low,
+            low,
+            0,  # i_dtime: not deleted
+            gid & 0xFFFF,
+            demand.links[position],
+            sectors & 0xFFFFFFFF,
+            flags,
+            0,  # l_i_version: counts changes, none yet
+            i_block,
+            0,  # i_generation: a number that NFS wants to change when an inode is used again
+            file_acl & 0xFFFFFFFF,
+            size >> 32,
+            0,
+            sectors >> 32,
+            file_acl >> 32,
+            uid >> 16,
+            gid >> 16,
+            0,  # checksum: below
+            0,
+            INODE_EXTRA_ISIZE,
+            0,
+            extra,
+            extra,
+            extra,
+            low,
+            extra,
+            0,
+            0,  # i_projid: the default project
+        )
+        inline = demand.xattr_inline.get(position)
+        if inline is not None:
+            table[at + INODE_XATTR_OFFSET : at + INODE_XATTR_OFFSET + len(inline)] = inline
+        self._seal(table, at, number)
+
+    def _seal(self, table: bytearray, at: int, number: int, halves: int = 2) -> None:
+        """Put the checksum into an inode; its high half only where i_extra_isize covers it."""
+        if self.fs_seed is None:
+            return
+        seed = crc32c(_OWNER.pack(number, 0), self.fs_seed)
+        checksum = crc32c(table[at : at + INODE_SIZE], seed)
+        _U16.pack_into(table, at + INODE_CHECKSUM_LO_OFFSET, checksum & 0xFFFF)
+        if halves == 2:
+            _U16.pack_into(table, at + INODE_CHECKSUM_HI_OFFSET, checksum >> 16)
+
+    def _i_block(self, position: int, inode: Inode, number: int, blocks: int) -> tuple[bytes, int]:
+        """Return i_block and i_flags."""
+        start = self.allocation.starts[position]
+        kind = inode.mode & 0o170000
+        index_flag = EXT4_INDEX_FL if position in self.indexed else 0
+        if start and self.extents:
+            if blocks <= EXTENT_MAX_LEN:
+                header = (EXTENT_MAGIC, 1, extent_tree.ROOT_ENTRIES, 0, 0)
+                extent = (0, blocks, start >> 32, start & 0xFFFFFFFF)
+                return _ONE_EXTENT.pack(*header, *extent), EXT4_EXTENTS_FL | index_flag
+            return self.map_file([Piece(0, start, blocks)], [], number)[0], EXT4_EXTENTS_FL | index_flag
+        if start:
+            return block_map.encode([Piece(0, start, blocks)], [], self.geometry.block_size)[0], index_flag
+        mapped = self.allocation.mapped.get(position)
+        if mapped is not None:
+            flags = EXT4_EXTENTS_FL if self.extents else 0
+            return self.map_file(mapped.pieces, mapped.map_blocks, number)[0], flags | index_flag
+        if kind in (stat.S_IFREG, stat.S_IFDIR) and self.extents:
+            return _NO_EXTENTS, EXT4_EXTENTS_FL
+        if kind == stat.S_IFLNK:
+            return inode.target, 0
+        if kind in (stat.S_IFCHR, stat.S_IFBLK):
+            return _device(*inode.rdev), 0
+        return b"", 0
+
+    def map_file(
+        self, pieces: list[Piece], map_blocks: list[int], number: int
+    ) -> tuple[bytes, Blocks]:
+        """Return (i_block, mapping blocks) of a file."""
+        if not self.extents:
+            return block_map.encode(pieces, map_blocks, self.geometry.block_size)
+        seed = None if self.fs_seed is None else crc32c(_OWNER.pack(number, 0), self.fs_seed)
+        return extent_tree.encode(pieces, map_blocks, self.geometry.block_size, seed)
+
+    def map_blocks(self) -> Blocks:
+        """Return the content of every block that maps a file of the tree."""
+        blocks: Blocks = []
+        for position, mapped in self.allocation.mapped.items():
+            if mapped.map_blocks:
+                blocks += self.map_file(mapped.pieces, mapped.map_blocks, number_at(position))[1]
+        return blocks
+
+    def _put_special(self, table: bytearray, at: int, number: int) -> None:
+        """Encode a reserved inode: resize, journal, orphan file, or one that is not in use."""
+        special = self.specials.get(number)
+        if special is None and number >= EXT4_FIRST_INO:
+            raise PlanInvariantError(f"inode {number} is neither of the tree nor special")
+        time = self.demand.parameters.time
+        low, extra = time & 0xFFFFFFFF, _time_extra(time)
+        if special is None:
+            # As mke2fs: the bad blocks inode has times and half a checksum, the other unused ones are zero.
+            if number == EXT4_BAD_INO:
+                INODE.pack_into(table, at, 0, 0, 0, low, low, low, 0, 0, 0, 0, 0, 0, b"", *([0] * 19))
+                self._seal(table, at, number, halves=1)
+            return
+        sectors = special.blocks * self.sectors_per_block
+        size = special.size
+        INODE.pack_into(
+            table,
+            at,
+            *(stat.S_IFREG | 0o600, 0, size & 0xFFFFFFFF, low, low, low, 0, 0, 1),
+            *(sectors & 0xFFFFFFFF, special.flags, 0, special.i_block, 0, 0, size >> 32, 0),
+            *(sectors >> 32, 0, 0, 0, 0, 0, INODE_EXTRA_ISIZE, 0, extra, extra, extra, low),
+            *(extra, 0, 0),
+        )
+        self._seal(table, at, number)
+
+
+def special_inodes(
+    demand: Demand, geometry: Geometry, allocation: Allocation, resize: SpecialInode | None, fs_seed: int | None
+) -> tuple[dict[int, SpecialInode], Blocks]:
+    """Return the special inodes by number, and the blocks that map them."""
+    encoder = InodeEncoder(demand, geometry, allocation, {}, fs_seed)
+    specials: dict[int, SpecialInode] = {}
+    blocks: Blocks = []
+
+    def add(number: int, mapped: Mapped | None) -> None:
+        if mapped is None:
+            return
+        i_block, map_blocks = encoder.map_file(mapped.pieces, mapped.map_blocks, number)
+        count = sum(p.length for p in mapped.pieces)
+        flags = EXT4_EXTENTS_FL if encoder.extents else 0
+        owned = count + len(mapped.map_blocks)
+        specials[number] = SpecialInode(count * geometry.block_size, owned, flags, i_block)
+        blocks.extend(map_blocks)
+
+    add(EXT4_JOURNAL_INO, allocation.journal)
+    add(demand.last_inode, allocation.orphan)
+    if resize is not None:
+        specials[EXT4_RESIZE_INO] = resize
+    return specials, blocks
+
+
+def _time_extra(seconds: int) -> int:
+    low = seconds & 0xFFFFFFFF
+    return ((seconds - (low ^ 0x80000000) + 0x80000000) >> 32) & 3
+
+
+def _device(major: int, minor: int) -> bytes:
+    """Return i_block of a device: the old form where it fits, else the new one.
+
+    Spec: include/linux/kdev_t.h, old_encode_dev and new_encode_dev.
+    """
+    if major < 256 and minor < 256:
+        return struct.pack("<I56x", major << 8 | minor)
+    return struct.pack("<II52x", 0, (minor & 0xFF) | major << 8 | (minor & ~0xFF) << 12)

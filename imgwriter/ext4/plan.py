@@ -1,0 +1,177 @@
+"""The entry: an inventory, what is asked for, and a size become a plan; or its smallest size."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+
+from imgwriter.errors import CapacityError, PlanInvariantError, SpecError
+from imgwriter.ext4.allocation import Allocation, OutOfBlocksError, allocate, journal_blocks
+from imgwriter.ext4.demand import Demand, survey
+from imgwriter.ext4.encode import encode
+from imgwriter.ext4 import features as f
+from imgwriter.ext4.format import INODE_SIZE
+from imgwriter.ext4.geometry import (
+    LAST_GROUP_SPARE,
+    Geometry,
+    TooSmallError,
+    free_ranges,
+    plan_geometry,
+)
+from imgwriter.ext4.params import Parameters
+from imgwriter.extent import Volume
+from imgwriter.tree.inventory import Inventory
+from imgwriter.units import div_ceil, format_size
+
+JOURNAL_FROM_BLOCKS = 2048
+"""The smallest file system that has a journal, in blocks: mke2fs's threshold."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An ext4 file system of a fixed size, decided down to the last block; nothing is written.
+
+    Attributes:
+        demand: What the tree needs.
+        geometry: The shape.
+        allocation: Where everything stands.
+        size: Bytes of the place it was planned for.
+    """
+
+    demand: Demand
+    geometry: Geometry
+    allocation: Allocation
+    size: int
+
+    @property
+    def type_name(self) -> str:
+        """The type as mount names it."""
+        return self.demand.parameters.fs_type
+
+    @property
+    def block_size(self) -> int:
+        """Bytes in a block."""
+        return self.geometry.block_size
+
+    @property
+    def free(self) -> int:
+        """Bytes that are free for files, those reserved for root included."""
+        return self.allocation.free * self.block_size
+
+    @property
+    def used(self) -> int:
+        """Bytes in use, the file system's own structures included."""
+        return self.geometry.blocks * self.block_size - self.free
+
+    @property
+    def inodes(self) -> int:
+        """Inodes of the file system."""
+        return self.geometry.inodes
+
+    @property
+    def free_inodes(self) -> int:
+        """Inodes free for new files."""
+        return self.geometry.inodes - self.demand.last_inode
+
+    @property
+    def features(self) -> str:
+        """The feature flags by mke2fs's names."""
+        return str(self.geometry.features)
+
+    def volume(self) -> Volume:
+        """Return the file system's bytes."""
+        return encode(self.demand, self.geometry, self.allocation, self.size)
+
+
+def plan(inventory: Inventory, parameters: Parameters, size: int, describe: str = "ext4") -> Plan:
+    """Plan a file system of ``size`` bytes that holds the inventory.
+
+    Args:
+        inventory: The tree.
+        parameters: What is asked for.
+        size: Bytes of the partition; a remainder below a block stays unused.
+        describe: The place, for messages: "partition 2 'root'".
+
+    Raises:
+        CapacityError: The tree does not fit.
+        UnrepresentableError: Something in the tree has no form in ext4.
+        SpecError: The size or the inodes are beyond the format's limits.
+    """
+    demand = survey(inventory, parameters)
+    try:
+        geometry = _geometry(demand, size)
+        allocation = allocate(demand, geometry)
+    except (OutOfBlocksError, TooSmallError):
+        raise _capacity_error(inventory, demand, size, describe) from None
+    return Plan(demand, geometry, allocation, size)
+
+
+def minimum_size(inventory: Inventory, parameters: Parameters, spare: int = 0) -> int:
+    """Return the smallest size in bytes, a multiple of a block, that holds the inventory.
+
+    Args:
+        inventory: The tree.
+        parameters: What is asked for.
+        spare: Bytes that shall be free for more files.
+
+    A file system whose features have a journal gets one, so the size is at least 2,048 blocks.
+
+    The tables grow with the size, so the size is the least fixed point of "what is needed at this
+    size": it is approached from below, each step by what was missing.
+    """
+    return _minimum_size(survey(inventory, parameters), spare)
+
+
+def _minimum_size(demand: Demand, spare: int) -> int:
+    block_size = demand.parameters.block_size
+    spare_blocks = div_ceil(spare, block_size)
+    tables = div_ceil(demand.needed_inodes * INODE_SIZE, block_size)
+    blocks = sum(demand.blocks) + len(demand.xattr_blocks) + tables + spare_blocks
+    if demand.parameters.feature_set.has(f.Compat.HAS_JOURNAL):
+        blocks = max(blocks, JOURNAL_FROM_BLOCKS)
+    while True:
+        missing = _missing_blocks(demand, blocks, spare_blocks)
+        if not missing:
+            return blocks * block_size
+        blocks += missing
+
+
+def _missing_blocks(demand: Demand, blocks: int, spare_blocks: int) -> int:
+    """Return by how many blocks at least a file system of ``blocks`` blocks is too small; 0: it is not."""
+    try:
+        geometry = _geometry(demand, blocks * demand.parameters.block_size)
+    except TooSmallError:
+        return 1
+    try:
+        missing = spare_blocks - allocate(demand, geometry).free
+    except OutOfBlocksError as error:
+        missing = spare_blocks + error.missing
+    if missing > 0 and geometry.blocks < blocks:
+        # A last group this small is cut off: all sizes up to one that keeps it are the same.
+        own = 2 + geometry.inode_table_blocks + LAST_GROUP_SPARE
+        return max(missing, geometry.blocks + own - blocks)
+    return max(missing, 0)
+
+
+def _geometry(demand: Demand, size: int) -> Geometry:
+    parameters = demand.parameters
+    geometry = plan_geometry(parameters, size, demand.needed_inodes)
+    if geometry.blocks < JOURNAL_FROM_BLOCKS and geometry.features.has(f.Compat.HAS_JOURNAL):
+        raise TooSmallError("too small for a journal")
+    return geometry
+
+
+def _capacity_error(
+    inventory: Inventory, demand: Demand, size: int, describe: str
+) -> CapacityError:
+    needed = _minimum_size(demand, 0)
+    kind = demand.parameters.fs_type
+    data = sum(demand.blocks) * demand.parameters.block_size
+    return CapacityError(
+        f"{describe}: {kind} needs {format_size(needed)} ({format_size(data)} of files and directories,"
+        f" {format_size(needed - data)} of its own structures, {demand.needed_inodes:,} inodes), there are"
+        f" {format_size(size)}; make the disk larger by {format_size(needed - size)} or its size 'auto'",
+        needed,
+        size,
+        inventory.largest(),
+    )

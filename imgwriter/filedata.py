@@ -1,0 +1,310 @@
+"""Data that stays in files on the host until it is written.
+
+Three kinds. :class:`FileSlice` names a file and remembers what it looked like when it was scanned;
+:class:`HandleSlice` is part of a file that is already open (a tar, or the spool of a compressed
+one); :class:`Packed` lays many short pieces end to end, so that thousands of small files become one
+extent and one write.
+
+Nothing here writes. A source that is not what was scanned is an error when it is read, so that an
+image is never silently torn: the identity is compared after the bytes were read, on the descriptor
+that they were read from. A small file costs four system calls: open, readv, fstat, close.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from imgwriter.errors import PlanInvariantError, SourceChangedError, SourceError, show
+from imgwriter.extent import CHUNK, Buffer, Data
+
+PACK_LIMIT = 128 << 10
+"""Files below this many bytes are best packed: read into one buffer and written with their neighbours.
+
+From here on moving a file by copy_file_range, without its bytes passing through this process, costs
+less than reading it.
+"""
+
+_ZEROS = memoryview(bytes(64 << 10))
+
+# A file replaced by a FIFO or a symlink between scan and read must neither block nor be followed.
+_OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Identity(NamedTuple):
+    """What tells a file from another, or from itself after a change."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Identity:
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+class FileSlice:
+    """All of a regular file on the host, opened when it is read.
+
+    Args:
+        directory: The host directory's path; one object shared by its files.
+        name: The file's name in it.
+        identity: What the scan saw; ``identity.size`` is the length.
+    """
+
+    __slots__ = ("directory", "identity", "name")
+
+    def __init__(self, directory: bytes, name: bytes, identity: Identity) -> None:
+        self.directory = directory
+        self.name = name
+        self.identity = identity
+
+    def __len__(self) -> int:
+        return self.identity[2]
+
+    @property
+    def path(self) -> bytes:
+        """The host path."""
+        return self.directory + b"/" + self.name
+
+    def open(self) -> int:
+        """Return a new file descriptor; the caller closes it.
+
+        Raises:
+            SourceError: The file cannot be opened.
+            SourceChangedError: It is gone, or is a symlink now.
+        """
+        try:
+            return os.open(self.directory + b"/" + self.name, _OPEN_FLAGS)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                raise self._changed("is gone") from None
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise self._changed("was replaced by a symlink, a socket or a device") from None
+            raise _unreadable(self.path, error) from error
+
+    def verify(self, fd: int) -> None:
+        """Compare an open descriptor with what was scanned. Call it after reading: it then covers the read.
+
+        Raises:
+            SourceChangedError: Device, inode, size, mtime or ctime differ.
+        """
+        status = os.fstat(fd)
+        if (
+            status.st_dev,
+            status.st_ino,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        ) != self.identity:
+            raise self._changed("changed")
+
+    def read_into(self, view: memoryview) -> None:
+        """Fill ``view`` with the whole file (``len(view) == len(self)``)."""
+        fd = self.open()
+        try:
+            _fill(fd, view, 0, self)
+            self.verify(fd)
+        finally:
+            os.close(fd)
+
+    def chunks(self, start: int, stop: int) -> Iterator[Buffer]:
+        fd = self.open()
+        try:
+            yield from _read_chunks(fd, start, stop, self)
+            self.verify(fd)
+        finally:
+            os.close(fd)
+
+    def _changed(self, how: str) -> SourceChangedError:
+        return SourceChangedError(
+            f"{show(self.path)} {how} between scan and copy; build again when nothing writes to the tree",
+            self.path,
+        )
+
+    def unreadable(self, fd: int, error: OSError | None) -> SourceError:
+        """Return the error for a read that failed, or (None) that met the end of the file too early."""
+        try:
+            self.verify(fd)
+        except SourceChangedError as changed:
+            return changed
+        return self._changed("became shorter") if error is None else _unreadable(self.path, error)
+
+
+class SharedFile:
+    """A file that stays open for as long as slices of it live: a tar, or a spool without a name.
+
+    Args:
+        fd: An open descriptor, closed with this object.
+        path: What to call it in messages.
+        identity: What the scan saw, or None where nobody else can change it (an unnamed spool).
+    """
+
+    __slots__ = ("fd", "identity", "path")
+
+    def __init__(self, fd: int, path: bytes, identity: Identity | None) -> None:
+        self.fd = fd
+        self.path = path
+        self.identity = identity
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+class HandleSlice:
+    """``length`` bytes at ``offset`` of a :class:`SharedFile`."""
+
+    __slots__ = ("file", "length", "offset")
+
+    def __init__(self, file: SharedFile, offset: int, length: int) -> None:
+        self.file = file
+        self.offset = offset
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def verify(self) -> None:
+        """Compare the shared file with what was scanned. Call it after reading.
+
+        Raises:
+            SourceChangedError: The shared file is not the one that was scanned any more.
+        """
+        if self.file.identity is not None and Identity.of(os.fstat(self.file.fd)) != self.file.identity:
+            raise self._changed("changed")
+
+    def read_into(self, view: memoryview) -> None:
+        """Fill ``view`` with the whole slice."""
+        _fill(self.file.fd, view, self.offset, self)
+        self.verify()
+
+    def chunks(self, start: int, stop: int) -> Iterator[Buffer]:
+        yield from _read_chunks(self.file.fd, self.offset + start, self.offset + stop, self)
+        self.verify()
+
+    def unreadable(self, fd: int, error: OSError | None) -> SourceError:
+        """Return the error for a read that failed, or (None) that met the end of the file too early."""
+        return self._changed("became shorter") if error is None else _unreadable(self.file.path, error)
+
+    def _changed(self, how: str) -> SourceChangedError:
+        return SourceChangedError(
+            f"{show(self.file.path)} {how} between scan and copy; build again when nothing writes to it",
+            self.file.path,
+        )
+
+
+FileBacked = FileSlice | HandleSlice
+
+
+class Concatenated:
+    """Several Data one after the other: the pieces of a sparse tar member."""
+
+    __slots__ = ("length", "pieces")
+
+    def __init__(self, pieces: Sequence[tuple[int, Data]], length: int) -> None:
+        """Args: pieces: (offset, Data), sorted and disjoint, zeros between; length: bytes in all."""
+        self.pieces = pieces
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def chunks(self, start: int, stop: int) -> Iterator[Buffer]:
+        position = start
+        for offset, data in self.pieces:
+            low, high = max(offset, position), min(offset + len(data), stop)
+            if low >= high:
+                continue
+            yield from _zeros(low - position)
+            yield from data.chunks(low - offset, high - offset)
+            position = high
+        yield from _zeros(stop - position)
+
+
+class Part(NamedTuple):
+    """One piece of a :class:`Packed`: all of ``data``, at ``offset`` of the pack."""
+
+    offset: int
+    data: Data
+    label: object
+
+
+class Packed:
+    """Many short pieces in one run of bytes, zeros between them: one extent, few large writes.
+
+    Args:
+        length: Bytes in all.
+        parts: Sorted by offset, disjoint.
+    """
+
+    __slots__ = ("length", "parts")
+
+    def __init__(self, length: int, parts: Sequence[Part]) -> None:
+        if length > CHUNK:
+            raise PlanInvariantError(f"a pack of {length} bytes is larger than one chunk")
+        self.length = length
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return self.length
+
+    def read_into(self, view: memoryview) -> None:
+        """Fill ``view`` (``len(view) == len(self)``), whatever it held before."""
+        position = 0
+        for offset, data, _ in self.parts:
+            if offset > position:
+                _clear(view, position, offset)
+            position = offset + len(data)
+            if isinstance(data, FileSlice | HandleSlice):
+                data.read_into(view[offset:position])
+            else:
+                view[offset:position] = b"".join(data.chunks(0, len(data)))
+        _clear(view, position, self.length)
+
+    def chunks(self, start: int, stop: int) -> Iterator[Buffer]:
+        if start >= stop:
+            return
+        view = memoryview(bytearray(self.length))
+        self.read_into(view)
+        yield view[start:stop]
+
+
+def _clear(view: memoryview, start: int, stop: int) -> None:
+    for offset in range(start, stop, len(_ZEROS)):
+        count = min(len(_ZEROS), stop - offset)
+        view[offset : offset + count] = _ZEROS[:count]
+
+
+def _unreadable(path: bytes, error: OSError) -> SourceError:
+    return SourceError(f"{show(path)}: {error.strerror}; make it readable or exclude it", path)
+
+
+def _fill(fd: int, view: memoryview, offset: int, source: FileBacked) -> None:
+    done = 0
+    while done < len(view):
+        try:
+            count = os.preadv(fd, (view[done:] if done else view,), offset + done)
+        except OSError as error:
+            raise source.unreadable(fd, error) from error
+        if count == 0:
+            raise source.unreadable(fd, None)
+        done += count
+
+
+def _read_chunks(fd: int, start: int, stop: int, source: FileBacked) -> Iterator[Buffer]:
+    buffer = memoryview(bytearray(min(CHUNK, max(stop - start, 0))))
+    for offset in range(start, stop, CHUNK):
+        view = buffer[: min(CHUNK, stop - offset)]
+        _fill(fd, view, offset, source)
+        yield view
+
+
+def _zeros(count: int) -> Iterator[Buffer]:
+    while count > 0:
+        step = min(count, CHUNK)
+        yield bytes(step)
+        count -= step

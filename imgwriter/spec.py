@@ -1,0 +1,342 @@
+"""What is asked for: one value behind the command line and the Python API.
+
+An :class:`ImageSpec` is complete when it exists: a request that contradicts itself is refused when it is
+made, with the remedy, before anything on the host is looked at. What depends on the content (does it fit,
+can the file system hold this name) is refused later, by the scan and the plan. Nothing here touches files,
+the clock or the environment.
+
+Sizes are bytes; None stands for "work it out". Names inside the image and labels are text and go into it as
+UTF-8, with surrogate escapes for other bytes, as Python has them on a command line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeAlias, get_args
+from uuid import UUID
+
+from imgwriter.errors import SpecError
+from imgwriter.units import MiB, format_size
+
+HostPath: TypeAlias = str | bytes | os.PathLike[str]
+"""A path on the host, as the os module takes it."""
+
+TableKind: TypeAlias = Literal["legacy", "legacy+boot", "legacy+gpt", "efi", "efixbootldr", "hybrid", "none"]
+Compat: TypeAlias = Literal["seed", "nixpkgs"]
+FsType: TypeAlias = Literal["ext4", "ext3", "ext2", "vfat"]
+Owner: TypeAlias = tuple[int, int]
+"""(uid, gid)."""
+
+PARTITION_TABLES: tuple[str, ...] = get_args(TableKind)
+COMPATS: tuple[str, ...] = get_args(Compat)
+FS_TYPES: tuple[str, ...] = get_args(FsType)
+FORMATS = ("raw",)
+HOLES = ("keep", "fill", "detect")
+HARD_LINKS = ("error", "break")
+SECTOR_SIZES = (512, 4096)
+BLOCK_SIZES = (1024, 2048, 4096)
+FAT_TYPES = (12, 16, 32)
+
+ESP_TABLES = ("efi", "efixbootldr", "hybrid")
+"""Tables with an EFI system partition."""
+BOOT_TABLES = ("legacy+boot", "efixbootldr")
+"""Tables with a boot partition that is not an ESP."""
+
+DEFAULT_ADDITIONAL_SPACE = 512 * MiB
+"""Bytes left free for files where the disk's size is worked out, as in current nixpkgs."""
+DEFAULT_LABEL = "nixos"
+
+_UNWRITTEN_FORMATS = ("qcow2", "qcow2-compressed", "vpc", "vhd", "vdi", "vhdx", "vmdk")
+_KNOWN_FS_TYPES = (
+    "xfs", "btrfs", "bcachefs", "f2fs", "zfs", "squashfs", "erofs", "jfs", "reiserfs", "nilfs2",
+    "exfat", "ntfs", "iso9660",
+)  # fmt: skip
+
+TIME_LIMIT = 1 << 34
+"""Seconds since the epoch that ext4's clock can hold end here, in 2514 (kernel ext4/inodes.rst: 34 bits)."""
+
+
+class Content(NamedTuple):
+    """One entry of the list of contents: a host path grafted into the image.
+
+    Attributes:
+        source: A file or directory on the host; a pattern where it holds ``*``.
+        target: The path inside the image; the directory that receives the matches of a pattern.
+        mode: Permission bits in place of the source's, as octal text, or None.
+        user, group: Owner as a number or a name in the image's own /etc/passwd and /etc/group; both or none.
+    """
+
+    source: HostPath
+    target: str
+    mode: str | None = None
+    user: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSpec:
+    """A disk image, as it is asked for.
+
+    Attributes:
+        trees: Directories, tar files, or "-" for a tar on standard input: layers, the last one on top.
+        excludes: Patterns of what the trees leave out (tree/exclude.py).
+        contents: Host paths grafted into the tree.
+        content_nest: A directory goes into its target by its own name, as the seed's script did.
+        overrides: A file of owners, modes and devices by path, or None.
+        owner: (uid, gid) of entries that come from directories; None keeps their own.
+        xattrs: Which extended attributes are kept (tree/xattrs.py).
+        holes: "keep", "fill" or "detect" (tree/holes.py).
+        hard_links: What happens past 65,000 names of one file: "error", or "break" it into several.
+        time: Seconds since the epoch on everything imgwriter itself makes.
+        clamp: Seconds since the epoch that no file's mtime exceeds (SOURCE_DATE_EPOCH), or None.
+        partition_table: One of :data:`PARTITION_TABLES`.
+        compat: "seed", or "nixpkgs" for current nixpkgs' boundaries and identifiers.
+        boot_end: Where the boot partition ends, in bytes from the disk's start, or None for 256 MiB.
+        disk_size: Bytes of the disk; None: as few as hold the tree and ``additional_space``.
+        additional_space: Bytes left free for files where ``disk_size`` is None; None for 512 MiB.
+        sector_size: Bytes in a sector: 512 or 4,096.
+        fs_type: The root file system; others than ext4 only without a partition table.
+        label: The root file system's label.
+        block_size: Bytes in a block of the root file system, or None for 4,096.
+        features: Changes to the file system's features, in mke2fs's -O syntax.
+        inodes: How many inodes the root has at least, or None.
+        inode_ratio: Bytes per inode, or None.
+        fat_type: 12, 16 or 32 for every FAT file system, or None for the one that suits the size.
+        esp_contents: What goes into the EFI system partition.
+        boot_contents: What goes into the boot partition that is not an ESP.
+        seed: What every identifier derives from that is not given.
+        disk_guid, partition_guids, disk_signature: Identifiers of the table; GUIDs by partition number.
+        root_uuid, hash_seed: The root file system's UUID and the seed of its directory hashes.
+        fat_volume_id: Volume ID of the first FAT file system on the disk.
+        output: The directory that receives the image; made when missing.
+        base_name: The image's name without its suffix.
+        format: The container: "raw".
+        manifest: Where to write the extents as JSON lines, or None.
+        bmap, sha256: Whether to write these files beside the image.
+        sync: Whether to wait until the image is on the disk.
+        threads: How many threads may work, or None for as many as there are processors.
+
+    Raises:
+        SpecError: The request contradicts itself.
+    """
+
+    trees: Sequence[HostPath] = ()
+    excludes: Sequence[str] = ()
+    contents: Sequence[Content] = ()
+    content_nest: bool = False
+    overrides: HostPath | None = None
+    owner: Owner | None = (0, 0)
+    xattrs: str = "default"
+    holes: str = "keep"
+    hard_links: str = "error"
+    time: int = 1
+    clamp: int | None = None
+
+    partition_table: TableKind = "legacy"
+    compat: Compat = "seed"
+    boot_end: int | None = None
+    disk_size: int | None = None
+    additional_space: int | None = None
+    sector_size: int = 512
+
+    fs_type: FsType = "ext4"
+    label: str = DEFAULT_LABEL
+    block_size: int | None = None
+    features: str = ""
+    inodes: int | None = None
+    inode_ratio: int | None = None
+
+    fat_type: int | None = None
+    esp_contents: Sequence[Content] = ()
+    boot_contents: Sequence[Content] = ()
+
+    seed: str | None = None
+    disk_guid: UUID | None = None
+    partition_guids: Mapping[int, UUID] = field(default_factory=lambda: MappingProxyType({}))
+    disk_signature: int | None = None
+    root_uuid: UUID | None = None
+    hash_seed: UUID | None = None
+    fat_volume_id: int | None = None
+
+    output: HostPath = "nixos-disk-image"
+    base_name: str = "nixos"
+    format: str = "raw"
+    manifest: HostPath | None = None
+    bmap: bool = False
+    sha256: bool = False
+    sync: bool = False
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for check in (
+            _check_choices,
+            _check_inputs,
+            _check_sizes,
+            _check_file_system,
+            _check_fat,
+            _check_output,
+        ):
+            check(self)
+
+    @property
+    def has_fat(self) -> bool:
+        """Whether some file system on the disk is FAT."""
+        return self.fs_type == "vfat" or self.partition_table in (*ESP_TABLES, *BOOT_TABLES)
+
+
+def _check_choices(spec: ImageSpec) -> None:
+    _one_of("partition table", spec.partition_table, PARTITION_TABLES)
+    _one_of("compatibility", spec.compat, COMPATS)
+    _one_of("holes", spec.holes, HOLES)
+    _one_of("hard links", spec.hard_links, HARD_LINKS)
+    if spec.format in _UNWRITTEN_FORMATS:
+        raise SpecError(f"format {spec.format!r} is not written yet; use 'raw' and convert the image")
+    _one_of("format", spec.format, FORMATS)
+    _one_of("sector size", spec.sector_size, SECTOR_SIZES)
+    if spec.block_size is not None:
+        _one_of("block size", spec.block_size, BLOCK_SIZES)
+    if spec.fat_type is not None:
+        _one_of("FAT type", spec.fat_type, FAT_TYPES)
+
+
+def _check_inputs(spec: ImageSpec) -> None:
+    if not spec.trees and not spec.contents:
+        raise SpecError(
+            "nothing is given to put into the image; name a tree or a content (an empty directory will do)"
+        )
+    if sum(os.fsencode(tree) == b"-" for tree in spec.trees) > 1:
+        raise SpecError(
+            "standard input is given as a tree twice, but can be read once; name a file for one of them"
+        )
+    for content in (*spec.contents, *spec.esp_contents, *spec.boot_contents):
+        _check_content(content)
+    for content in (*spec.esp_contents, *spec.boot_contents):
+        if content.mode or content.user:
+            raise SpecError(
+                f"content for {content.target!r} has a mode or an owner, but FAT stores neither; leave them out"
+            )
+    if not 0 <= spec.time < TIME_LIMIT:
+        raise SpecError(
+            f"time {spec.time} is not from 0 to {TIME_LIMIT - 1} seconds since the epoch; give one that is"
+        )
+    if spec.owner is not None and not all(0 <= number < 1 << 32 for number in spec.owner):
+        raise SpecError(f"owner {spec.owner[0]}:{spec.owner[1]} is not two numbers from 0 to {(1 << 32) - 1}; give two that are")
+
+
+def _check_content(content: Content) -> None:
+    source = os.fsencode(content.source)
+    if not source or not content.target:
+        raise SpecError(
+            f"content {os.fsdecode(source)!r} with target {content.target!r} lacks one of them;"
+            " name both ('/' is the root)"
+        )
+    if (content.user is None) != (content.group is None):
+        raise SpecError(f"content for {content.target!r} has a user or a group alone; give both or none")
+
+
+def _check_sizes(spec: ImageSpec) -> None:
+    for what, size in (("disk size", spec.disk_size), ("boot end", spec.boot_end)):
+        if size is not None and size <= 0:
+            raise SpecError(f"{what} {size:,} B is not more than nothing; give a size")
+    if spec.additional_space is not None:
+        if spec.additional_space < 0:
+            raise SpecError(
+                f"additional space {spec.additional_space:,} B is less than nothing; give 0 or more"
+            )
+        if spec.disk_size is not None:
+            raise SpecError(
+                f"additional space {format_size(spec.additional_space)} has no meaning"
+                f" with the fixed disk size {format_size(spec.disk_size)}; leave one of them out"
+            )
+    for what, count in (
+        ("inodes", spec.inodes),
+        ("inode ratio", spec.inode_ratio),
+        ("threads", spec.threads),
+    ):
+        if count is not None and count < 1:
+            raise SpecError(f"{what}: {count} is not a positive number; give one")
+    if spec.inodes is not None and spec.inode_ratio is not None:
+        raise SpecError("both a number of inodes and bytes per inode are given; leave one of them out")
+
+
+def _check_file_system(spec: ImageSpec) -> None:
+    fs_type = spec.fs_type
+    if fs_type in _KNOWN_FS_TYPES:
+        raise SpecError(
+            f"file system type {fs_type!r} is not written by imgwriter; use one of {', '.join(FS_TYPES)}"
+        )
+    _one_of("file system type", fs_type, FS_TYPES)
+    if fs_type != "ext4" and spec.partition_table != "none":
+        raise SpecError(
+            f"file system type {fs_type!r} needs partition table 'none', not {spec.partition_table!r};"
+            " use ext4 or leave the table out"
+        )
+    room = 11 if fs_type == "vfat" else 16
+    length = len(spec.label.encode("utf-8", "surrogateescape"))
+    if length > room:
+        raise SpecError(
+            f"label {spec.label!r} has {length} bytes, a label of {fs_type} has room for {room}; shorten it"
+        )
+    if "\0" in spec.label:
+        raise SpecError(f"label {spec.label!r} holds a NUL character; leave it out")
+    if spec.block_size is not None and spec.block_size < spec.sector_size:
+        raise SpecError(
+            f"block size {spec.block_size} is less than the sector size {spec.sector_size};"
+            " use blocks of 4096 bytes"
+        )
+    if fs_type == "vfat":
+        _refuse_with(
+            "file system type 'vfat' has no such setting",
+            {
+                "a block size": spec.block_size,
+                "features": spec.features,
+                "a number of inodes": spec.inodes,
+                "bytes per inode": spec.inode_ratio,
+                "a root UUID": spec.root_uuid,
+                "a hash seed": spec.hash_seed,
+            },
+        )
+
+
+def _check_fat(spec: ImageSpec) -> None:
+    table = spec.partition_table
+    if spec.esp_contents and table not in ESP_TABLES:
+        raise SpecError(
+            f"contents for an ESP are given, but partition table {table!r} has none;"
+            f" use one of {', '.join(ESP_TABLES)}"
+        )
+    if spec.boot_contents and table not in BOOT_TABLES:
+        raise SpecError(
+            f"contents for a boot partition are given, but partition table {table!r} has none beside an ESP;"
+            f" use one of {', '.join(BOOT_TABLES)}"
+        )
+    if not spec.has_fat:
+        _refuse_with(
+            f"partition table {table!r} with {spec.fs_type} has no FAT file system",
+            {"a FAT type": spec.fat_type, "a FAT volume ID": spec.fat_volume_id},
+        )
+    if spec.fat_volume_id is not None and not 0 <= spec.fat_volume_id < 1 << 32:
+        raise SpecError(
+            f"FAT volume ID {spec.fat_volume_id:#x} is not a number of 32 bits; give one from 0 to FFFF-FFFF"
+        )
+
+
+def _check_output(spec: ImageSpec) -> None:
+    if not spec.base_name or "/" in spec.base_name or "\0" in spec.base_name or spec.base_name in (".", ".."):
+        raise SpecError(
+            f"base name {spec.base_name!r} is not the name of a file; the directory is a setting of its own"
+        )
+
+
+def _one_of(what: str, value: object, choices: Sequence[object]) -> None:
+    if value not in choices:
+        raise SpecError(f"{what} {value!r} is unknown; use one of {', '.join(map(str, choices))}")
+
+
+def _refuse_with(reason: str, settings: Mapping[str, object]) -> None:
+    for what, value in settings.items():
+        if value:
+            raise SpecError(f"{what} is given, but {reason}; leave it out")

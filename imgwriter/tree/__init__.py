@@ -1,0 +1,1 @@
+"""What goes in: directories, tars and contents become an Inventory, without their bytes."""
