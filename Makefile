@@ -89,8 +89,8 @@ bench: $(VENV)/.runtime packages
 demo: $(VENV)/.runtime
 	@for table in legacy efi none; do \
 	    echo; echo "== imgwriter build --partition-table $$table"; \
-	    $(BIN)/imgwriter build --tree examples/tree --partition-table $$table --disk-size auto \
-	        --additional-space 64M --label nixos --output $(DEMO)/$$table || exit; \
+	    $(BIN)/imgwriter build --tree examples/tree --overrides examples/overrides.txt --exclude .keep \
+	        --partition-table $$table --additional-space 64M --output $(DEMO)/$$table || exit; \
 	done
 	@echo; ls -ls --block-size=1 $(DEMO)/*/nixos.img
 

@@ -1,3 +1,53 @@
-"""imgwriter: a tree of files becomes a disk image, without root."""
+"""imgwriter: a tree of files becomes a disk image, without root.
+
+::
+
+    from imgwriter import ImageSpec, build_image
+
+    result = build_image(ImageSpec(trees=["rootfs"], partition_table="efi"))
+
+The public names are those of ``__all__``; docs/python-api.md describes them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imgwriter.build import ImagePlan, Result, build_image, plan_image, write_image
+    from imgwriter.errors import ImgwriterError
+    from imgwriter.spec import Content, ImageSpec
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Content",
+    "ImagePlan",
+    "ImageSpec",
+    "ImgwriterError",
+    "Result",
+    "__version__",
+    "build_image",
+    "plan_image",
+    "write_image",
+]
+
+_HOME = {
+    "Content": "imgwriter.spec",
+    "ImagePlan": "imgwriter.build",
+    "ImageSpec": "imgwriter.spec",
+    "ImgwriterError": "imgwriter.errors",
+    "Result": "imgwriter.build",
+    "build_image": "imgwriter.build",
+    "plan_image": "imgwriter.build",
+    "write_image": "imgwriter.build",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used: ``imgwriter --version`` needs none of them."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'imgwriter' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

@@ -475,8 +475,8 @@ def _check_mbr_reach(kind: TableKind, root: Partition, sector_size: int, compat:
     if root.end > reach:
         largest = reach + _tail(kind, compat)
         raise SpecError(
-            f"partition {root.number} 'root' would end at {root.end // MiB:,} MiB,"
-            f" partition table {kind!r} with {sector_size:,}-byte sectors reaches {reach // MiB:,} MiB; set the disk size to"
+            f"partition {root.number} 'root' would end at {root.end // MiB:,} MiB, partition table {kind!r}"
+            f" with {sector_size:,}-byte sectors reaches {reach // MiB:,} MiB; set the disk size to"
             f" {largest // MiB:,} MiB or less, or use partition table 'legacy+gpt' or 'efi'"
         )
 

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import errno
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from imgwriter.errors import PlanInvariantError, SourceChangedError, SourceError, show
@@ -215,7 +217,12 @@ class Concatenated:
 
     def chunks(self, start: int, stop: int) -> Iterator[Buffer]:
         position = start
-        for offset, data in self.pieces:
+        # Files of a million pieces are asked for a run at a time: find the first piece by bisection.
+        first = max(bisect_right(self.pieces, start, key=itemgetter(0)) - 1, 0)
+        for index in range(first, len(self.pieces)):
+            offset, data = self.pieces[index]
+            if offset >= stop:
+                break
             low, high = max(offset, position), min(offset + len(data), stop)
             if low >= high:
                 continue

@@ -25,33 +25,43 @@ T = TypeVar("T")
 USAGE = "imgwriter build (--tree DIR|TAR | --content SOURCE:TARGET)... [options]"
 
 DESCRIPTION = """\
-Make a disk image out of directories, tar files and single paths: partition table, ext4 root and, where the
-table has one, an EFI system partition. No root, no loop device, no other program is needed, and the same
-input gives the same bytes.
+Make a disk image out of directories, tar files and single paths: partition
+table, ext4 root and, where the table has one, an EFI system partition. No
+root, no loop device, no other program is needed, and the same input gives the
+same bytes.
 """
 
 EPILOG = """\
 sizes
-  A bare number is MiB; B, KiB, MiB, GiB and TiB may follow (1200, 1200MiB, 2GiB). "auto" is the smallest disk
-  that holds the content and --additional-space.
+  A bare number is MiB; B, KiB, MiB, GiB and TiB may follow: 1200, 64KiB, 2GiB.
 
 examples
   imgwriter build --tree rootfs
-      a legacy (MBR) image of the directory, nixos-disk-image/nixos.img
-  imgwriter build --tree debian.tar.zst --partition-table efi --esp-content boot/EFI:/EFI --disk-size 4GiB
+      a legacy (MBR) image of a directory: nixos-disk-image/nixos.img
+  imgwriter build --tree debian.tar.zst --partition-table efi \\
+                  --esp-content boot/EFI:/EFI --disk-size 4GiB
       a tar becomes the root of an EFI disk of 4 GiB, with a loader on its ESP
-  imgwriter build --tree base.tar --tree overlay --content motd:/etc/motd:0644 --dry-run
+  imgwriter build --tree base.tar --tree overlay \\
+                  --content motd:/etc/motd:0644 --dry-run
       two layers and a file: show the plan and write nothing
 
 exit status
-  0  done
-  1  refused: the sentence on standard error says what and what to change; nothing was written
-  2  the command line could not be understood
-  3  imgwriter broke a rule of its own: a bug, please report it
-  130 after Ctrl-C and 143 after SIGTERM; the image that was there, if any, is untouched
+  0    done
+  1    refused: the sentence on standard error says what, and what to change;
+       the image that was there, if any, is untouched
+  2    the command line could not be understood
+  3    imgwriter broke a rule of its own: a bug, please report it
+  130  after Ctrl-C, 143 after SIGTERM; nothing is left behind
 
-docs/command-line.md describes each option at length, and the schema of --json.
+docs/command-line.md has each option at length, and the schema of --json.
 """
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help whose descriptions begin in one column, near the options."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26)
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,10 +87,18 @@ def make_parser() -> Parser:
         usage=USAGE,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Formatter,
         allow_abbrev=False,
     )
-    for add in (_add_input, _add_disk, _add_file_system, _add_boot, _add_identifiers, _add_output, _add_report):
+    for add in (
+        _add_input,
+        _add_disk,
+        _add_file_system,
+        _add_boot,
+        _add_identifiers,
+        _add_output,
+        _add_report,
+    ):
         add(build)
     return parser
 
@@ -100,60 +118,150 @@ def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
 def _add_input(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what goes in")
     add = group.add_argument
-    add("--tree", action="append", default=[], metavar="DIR|TAR",
-        help="a directory, a tar (plain, gz, xz, zst) or - for a tar on standard input; may be repeated, later"
-             " ones lie on top")
-    add("--exclude", action="append", default=[], metavar="PATTERN", help="leave out of the trees, as in .gitignore")
-    add("--content", action="append", default=[], type=_typed(parse_content), metavar="SOURCE:TARGET[:MODE[:USER:GROUP]]",
-        help="graft a host path, or what a pattern with * matches, at a path of the image; a backslash makes a"
-             " colon part of a path")
-    add("--content-nest", action="store_true", help="put a directory into its target, not at it, as rsync does"
-        " without a trailing slash")
+    add(
+        "--tree",
+        action="append",
+        default=[],
+        metavar="DIR|TAR",
+        help="a directory, a tar (plain, gz, xz, zst) or - for a tar on standard input; may be repeated,"
+        " later ones lie on top",
+    )
+    add(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out of the trees, as in .gitignore",
+    )
+    add(
+        "--content",
+        action="append",
+        default=[],
+        type=_typed(parse_content),
+        metavar="SOURCE:TARGET[:MODE[:USER:GROUP]]",
+        help="graft a host path, or what a pattern with * matches, at a path of the image; a backslash makes"
+        " a colon part of a path",
+    )
+    add(
+        "--content-nest",
+        action="store_true",
+        help="put a directory into its target, not at it, as rsync does without a trailing slash",
+    )
     add("--overrides", metavar="FILE", help="owners, modes and devices by path: an mtree or a table")
-    add("--owner", type=_typed(parse_owner), default=(0, 0), metavar="preserve|UID:GID",
-        help="owner of what comes from directories (default 0:0); tars keep theirs")
-    add("--xattrs", default="default", metavar="RULES", help="extended attributes to keep: all, none, +PATTERN,"
-        " -PATTERN, by commas")
-    add("--holes", choices=("keep", "fill", "detect"), default="keep",
-        help="holes of files: the source's, none, or every block of zeros (default keep)")
-    add("--hard-links", choices=("error", "break"), default="error",
-        help="a file of more than 65,000 names: refuse it, or make several of it (default error)")
-    add("--time", type=_typed(parse_time), metavar="SECONDS",
-        help="the time on what imgwriter makes itself (default SOURCE_DATE_EPOCH, else 1)")
+    add(
+        "--owner",
+        type=_typed(parse_owner),
+        default=(0, 0),
+        metavar="preserve|UID:GID",
+        help="owner of what comes from directories (default 0:0); tars keep theirs",
+    )
+    add(
+        "--xattrs",
+        default="default",
+        metavar="RULES",
+        help="extended attributes to keep: all, none, +PATTERN, -PATTERN, by commas",
+    )
+    add(
+        "--holes",
+        choices=("keep", "fill", "detect"),
+        default="keep",
+        help="holes of files: the source's, none, or every block of zeros (default keep)",
+    )
+    add(
+        "--hard-links",
+        choices=("error", "break"),
+        default="error",
+        help="a file of more than 65,000 names: refuse it, or make several of it (default error)",
+    )
+    add(
+        "--time",
+        type=_typed(parse_time),
+        metavar="SECONDS",
+        help="the time on what imgwriter makes itself (default SOURCE_DATE_EPOCH, else 1)",
+    )
 
 
 def _add_disk(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the disk").add_argument
-    add("--partition-table", default="legacy", metavar="KIND",
-        help="legacy (default), efi, none, legacy+boot, legacy+gpt, efixbootldr or hybrid")
-    add("--compat", default="seed", metavar="seed|nixpkgs",
-        help="nixpkgs: current nixpkgs' exact boundaries and identifiers")
-    add("--disk-size", type=_typed(parse_disk_size), metavar="SIZE|auto", help="size of the whole disk (default auto)")
-    add("--additional-space", type=_typed(lambda text: parse_size(text, "additional space")), metavar="SIZE",
-        help="room left for files in a disk of size auto (default 512 MiB)")
-    add("--boot-end", type=_typed(lambda text: parse_size(text, "boot end")), metavar="SIZE",
-        help="where the ESP or boot partition ends, from the disk's start (default 256 MiB)")
+    add(
+        "--partition-table",
+        default="legacy",
+        metavar="KIND",
+        help="legacy (default), efi, none, legacy+boot, legacy+gpt, efixbootldr or hybrid",
+    )
+    add(
+        "--compat",
+        default="seed",
+        metavar="seed|nixpkgs",
+        help="nixpkgs: current nixpkgs' exact boundaries and identifiers",
+    )
+    add(
+        "--disk-size",
+        type=_typed(parse_disk_size),
+        metavar="SIZE|auto",
+        help="size of the whole disk (default auto)",
+    )
+    add(
+        "--additional-space",
+        type=_typed(lambda text: parse_size(text, "additional space")),
+        metavar="SIZE",
+        help="room left for files in a disk of size auto (default 512 MiB)",
+    )
+    add(
+        "--boot-end",
+        type=_typed(lambda text: parse_size(text, "boot end")),
+        metavar="SIZE",
+        help="where the ESP or boot partition ends, from the disk's start (default 256 MiB)",
+    )
     add("--sector-size", type=int, default=512, metavar="512|4096", help="bytes in a sector (default 512)")
 
 
 def _add_file_system(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the root file system").add_argument
-    add("--fs-type", default="ext4", metavar="TYPE",
-        help="ext4 (default); ext3, ext2 and vfat only with --partition-table none")
+    add(
+        "--fs-type",
+        default="ext4",
+        metavar="TYPE",
+        help="ext4 (default); ext3, ext2 and vfat only with --partition-table none",
+    )
     add("--label", default="nixos", help="its label (default nixos)")
     add("--block-size", type=int, metavar="1024|2048|4096", help="bytes in a block (default 4096)")
-    add("--features", default="", metavar="LIST", help="changes to the features, as mke2fs -O has them: orphan_file,^64bit")
-    add("--inodes", type=int, metavar="N", help="inodes, at least (default: as mke2fs, or what the tree needs and 5 %%)")
+    add(
+        "--features",
+        default="",
+        metavar="LIST",
+        help="changes to the features, as mke2fs -O has them: orphan_file,^64bit",
+    )
+    add(
+        "--inodes",
+        type=int,
+        metavar="N",
+        help="inodes, at least (default: as mke2fs, or what the tree needs and 5 %%)",
+    )
     add("--inode-ratio", type=int, metavar="BYTES", help="one inode for so many bytes")
 
 
 def _add_boot(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("boot partitions").add_argument
-    add("--esp-content", action="append", default=[], type=_typed(parse_content), metavar="SOURCE:TARGET",
-        help="a path for the EFI system partition, as --content; a tree's own /boot stays in the root")
-    add("--boot-content", action="append", default=[], type=_typed(parse_content), metavar="SOURCE:TARGET",
-        help="a path for the other boot partition, of legacy+boot and efixbootldr")
-    add("--fat-type", type=int, metavar="12|16|32", help="FAT width (default 32, less where too small for it)")
+    add(
+        "--esp-content",
+        action="append",
+        default=[],
+        type=_typed(parse_content),
+        metavar="SOURCE:TARGET",
+        help="a path for the EFI system partition, as --content; a tree's own /boot stays in the root",
+    )
+    add(
+        "--boot-content",
+        action="append",
+        default=[],
+        type=_typed(parse_content),
+        metavar="SOURCE:TARGET",
+        help="a path for the other boot partition, of legacy+boot and efixbootldr",
+    )
+    add(
+        "--fat-type", type=int, metavar="12|16|32", help="FAT width (default 32, less where too small for it)"
+    )
 
 
 def _add_identifiers(parser: argparse.ArgumentParser) -> None:
@@ -161,24 +269,40 @@ def _add_identifiers(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--seed", metavar="TEXT", help="what identifiers derive from (a stable default)")
     add("--disk-guid", type=_typed(parse_uuid), metavar="GUID", help="of a GPT")
-    add("--partition-guid", action="append", default=[], type=_typed(parse_partition_guid), metavar="N=GUID",
-        help="of a partition of a GPT")
+    add(
+        "--partition-guid",
+        action="append",
+        default=[],
+        type=_typed(parse_partition_guid),
+        metavar="N=GUID",
+        help="of a partition of a GPT",
+    )
     add("--disk-signature", type=_typed(parse_hex32), metavar="HEX", help="of an MBR, 8 digits")
     add("--root-uuid", type=_typed(parse_uuid), metavar="UUID", help="of the root file system")
     add("--hash-seed", type=_typed(parse_uuid), metavar="UUID", help="of its directory hashes")
-    add("--fat-volume-id", type=_typed(parse_hex32), metavar="HEX", help="of the first FAT file system, 8 digits")
+    add(
+        "--fat-volume-id",
+        type=_typed(parse_hex32),
+        metavar="HEX",
+        help="of the first FAT file system, 8 digits",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the image").add_argument
-    add("--output", default="nixos-disk-image", metavar="DIR", help="where it goes, made when missing (default nixos-disk-image)")
+    add(
+        "--output",
+        default="nixos-disk-image",
+        metavar="DIR",
+        help="where it goes, made when missing (default nixos-disk-image)",
+    )
     add("--base-name", default="nixos", metavar="NAME", help="its name without .img (default nixos)")
     add("--format", default="raw", metavar="raw", help="the container; raw is the one there is")
     add("--manifest", metavar="FILE", help="write each extent's offset, length and path as JSON lines")
     add("--bmap", action="store_true", help="write a block map beside the image, for bmaptool")
     add("--sha256", action="store_true", help="write the image's checksum beside it")
     add("--sync", action="store_true", help="return only when the image is on the disk")
-    add("--threads", type=int, metavar="N", help="threads that copy (default: one a processor)")
+    add("--threads", type=int, metavar="N", help="threads that write (default 2: one copies, one computes)")
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
@@ -267,7 +391,9 @@ def source_date_epoch(environ: dict[str, str]) -> int | None:
 def parse_time(text: str, what: str = "time") -> int:
     """Return the seconds since the epoch that ``text`` says, as decimal digits."""
     if not re.fullmatch(r"[0-9]{1,11}", text):
-        raise SpecError(f"{what} {text!r} is not a time; give seconds since 1970 in decimal digits, or leave it out")
+        raise SpecError(
+            f"{what} {text!r} is not a time; give seconds since 1970 in decimal digits, or leave it out"
+        )
     return int(text)
 
 

@@ -65,7 +65,7 @@ class Content(NamedTuple):
     Attributes:
         source: A file or directory on the host; a pattern where it holds ``*``.
         target: The path inside the image; the directory that receives the matches of a pattern.
-        mode: Permission bits in place of the source's, as octal text, or None.
+        mode: Permission bits as octal digits or as rsync's --chmod; None keeps the source's.
         user, group: Owner as a number or a name in the image's own /etc/passwd and /etc/group; both or none.
     """
 
@@ -117,7 +117,7 @@ class ImageSpec:
         manifest: Where to write the extents as JSON lines, or None.
         bmap, sha256: Whether to write these files beside the image.
         sync: Whether to wait until the image is on the disk.
-        threads: How many threads may work, or None for as many as there are processors.
+        threads: How many threads write, or None for two: one copies while the other computes.
 
     Raises:
         SpecError: The request contradicts itself.
@@ -216,14 +216,16 @@ def _check_inputs(spec: ImageSpec) -> None:
     for content in (*spec.esp_contents, *spec.boot_contents):
         if content.mode or content.user:
             raise SpecError(
-                f"content for {content.target!r} has a mode or an owner, but FAT stores neither; leave them out"
+                f"content for {content.target!r} has a mode or an owner, but FAT has neither; leave them out"
             )
     if not 0 <= spec.time < TIME_LIMIT:
         raise SpecError(
             f"time {spec.time} is not from 0 to {TIME_LIMIT - 1} seconds since the epoch; give one that is"
         )
     if spec.owner is not None and not all(0 <= number < 1 << 32 for number in spec.owner):
-        raise SpecError(f"owner {spec.owner[0]}:{spec.owner[1]} is not two numbers from 0 to {(1 << 32) - 1}; give two that are")
+        raise SpecError(
+            f"owner {spec.owner[0]}:{spec.owner[1]} is not two numbers of 32 bits; give two that are"
+        )
 
 
 def _check_content(content: Content) -> None:

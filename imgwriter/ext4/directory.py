@@ -24,7 +24,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from imgwriter.errors import UnrepresentableError, show
@@ -56,7 +56,6 @@ _REC_LEN = tuple((ENTRY.size + length + 3) & ~3 for length in range(EXT4_NAME_LE
 """rec_len by name_len: header and name, rounded up to 4."""
 
 _PAD = tuple(bytes(-length & 3) for length in range(EXT4_NAME_LEN + 1))
-_PACK = ENTRY.pack
 _DOTS_SIZE = _REC_LEN[1] + _REC_LEN[2]
 
 
@@ -163,7 +162,7 @@ def _too_long(names: Sequence[bytes], directory: bytes) -> UnrepresentableError:
 
 
 def _plan_linear(names: Sequence[bytes], fmt: DirectoryFormat) -> DirectoryPlan:
-    leaf_ends = _fill([_REC_LEN[len(name)] for name in names], fmt.leaf_size, _DOTS_SIZE)
+    leaf_ends = _fill([_REC_LEN[len(name)] for name in names], fmt.leaf_size, taken=_DOTS_SIZE)
     return DirectoryPlan(names, len(leaf_ends), None, leaf_ends, None)
 
 
@@ -192,21 +191,29 @@ def _plan_indexed(
 def _fill_leaves(sizes: Sequence[int], fmt: DirectoryFormat) -> list[int] | None:
     """Deal entries out to leaves with room for growth, without if need be; None: there are too many."""
     most = htree.max_leaves(fmt.block_size, fmt.csum, fmt.large_dir)
-    for size in (fmt.leaf_size * 4 // 5, fmt.leaf_size):
-        leaf_ends = _fill(sizes, size)
+    for slack in (fmt.leaf_size // 5, 0):
+        leaf_ends = _fill(sizes, fmt.leaf_size, slack=slack)
         if len(leaf_ends) <= most:
             return leaf_ends
     return None
 
 
-def _fill(sizes: Sequence[int], room: int, taken: int = 0) -> list[int]:
-    """Deal entries out to blocks of ``room`` bytes, ``taken`` of the first in use; return where each ends."""
+def _fill(sizes: Sequence[int], room: int, *, slack: int = 0, taken: int = 0) -> list[int]:
+    """Deal entries out to blocks, and return where each block ends.
+
+    Args:
+        sizes: Of the entries, in bytes, in their order.
+        room: Bytes in a block.
+        slack: A block in which less than this is left takes no more entries.
+        taken: Bytes of the first block that are in use.
+    """
     ends = []
+    enough = room - slack
     for position, size in enumerate(sizes):
-        taken += size
-        if taken > room:
+        if taken > enough or taken + size > room:
             ends.append(position)
-            taken = size
+            taken = 0
+        taken += size
     ends.append(len(sizes))
     return ends
 
@@ -247,24 +254,24 @@ def encode_directory(
         ``plan.blocks * fmt.block_size`` bytes: the directory's blocks in logical order.
     """
     names: Sequence[bytes] = plan.names
+    if not fmt.filetype:
+        file_types = bytes(len(names))
     if plan.order is not None:
         names = [names[i] for i in plan.order]
         inodes = [inodes[i] for i in plan.order]
         file_types = [file_types[i] for i in plan.order]
-    if not fmt.filetype:
-        file_types = bytes(len(names))
     directory_type = EXT4_FT_DIR if fmt.filetype else EXT4_FT_UNKNOWN
-    first = [(self_inode, directory_type, b"."), (parent_inode, directory_type, b"..")]
+    dots = ((self_inode, parent_inode), (directory_type, directory_type), (b".", b".."))
     blocks = []
-    if plan.tree is not None:
-        dots = _chain(first, fmt.block_size)[:_DOTS_SIZE]
-        blocks.append(htree.encode(plan.tree, dots, fmt.block_size, inode_seed if fmt.csum else None))
-        first = []
     for start, end in pairwise((0, *plan.leaf_ends)):
-        part = slice(start, end)
-        entries = zip(inodes[part], file_types[part], names[part], strict=True)
-        blocks.append(_finish_leaf(_chain((*first, *entries), fmt.leaf_size), fmt, inode_seed))
-        first = []
+        leaf = (inodes[start:end], file_types[start:end], names[start:end])
+        if start == 0 and plan.tree is None:
+            leaf = ((*dots[0], *leaf[0]), (*dots[1], *leaf[1]), (*dots[2], *leaf[2]))
+        blocks.append(_finish_leaf(_chain(*leaf, fmt.leaf_size), fmt, inode_seed))
+    if plan.tree is not None:
+        head = _chain(*dots, fmt.block_size)[:_DOTS_SIZE]
+        index = htree.encode(plan.tree, head, fmt.block_size, inode_seed if fmt.csum else None)
+        blocks.insert(0, index)
     return b"".join(blocks)
 
 
@@ -277,19 +284,15 @@ def empty_block(fmt: DirectoryFormat, inode_seed: int = 0) -> bytes:
     return _finish_leaf(entry.ljust(fmt.leaf_size, b"\0"), fmt, inode_seed)
 
 
-def _chain(entries: Sequence[tuple[int, int, bytes]], size: int) -> bytes:
-    """Lay (inode, file type, name) out as a chain whose last entry reaches to ``size``."""
-    pieces: list[bytes] = []
-    rest = size
-    length = 0
-    for inode, file_type, name in entries:
-        length = len(name)
-        rest -= _REC_LEN[length]
-        pieces += (_PACK(inode, _REC_LEN[length], length, file_type), name, _PAD[length])
-    inode, file_type, name = entries[-1]
-    pieces[-3] = _PACK(inode, _REC_LEN[length] + rest, length, file_type)
-    pieces.append(bytes(rest))
-    return b"".join(pieces)
+def _chain(inodes: Sequence[int], file_types: Sequence[int], names: Sequence[bytes], size: int) -> bytes:
+    """Lay entries out as a chain whose last one reaches to ``size``; there is at least one."""
+    lengths = list(map(len, names))
+    rec_lens = list(map(_REC_LEN.__getitem__, lengths))
+    rec_lens[-1] += size - sum(rec_lens)
+    heads = map(ENTRY.pack, inodes, rec_lens, lengths, file_types)
+    pads = map(_PAD.__getitem__, lengths)
+    pieces = chain.from_iterable(zip(heads, names, pads, strict=True))
+    return b"".join(pieces).ljust(size, b"\0")
 
 
 def _finish_leaf(content: bytes, fmt: DirectoryFormat, inode_seed: int) -> bytes:

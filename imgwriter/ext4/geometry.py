@@ -35,7 +35,8 @@ BlockRange = tuple[int, int]
 LOG_GROUPS_PER_FLEX = 4
 LAST_GROUP_SPARE = 50
 """A last group with fewer blocks than its own structures and these is left off, as mke2fs does."""
-MAX_GROUP_BLOCKS_32BIT = 1 << 32
+MIN_BLOCKS_PER_GROUP = 256
+"""As mke2fs."""
 
 
 class TooSmallError(SpecError):
@@ -157,11 +158,9 @@ def plan_geometry(parameters: Parameters, size: int, needed_inodes: int) -> Geom
     per_group = 8 * parameters.block_size
     blocks = wanted
     while True:
-        groups = div_ceil(blocks - (parameters.block_size == 1024), per_group)
-        if div_ceil(inodes, groups) > 8 * parameters.block_size and per_group >= 256:
-            # One bitmap block holds a group's inodes: more inodes take more, smaller groups.
-            per_group -= 8
-            blocks = wanted
+        fewer = _blocks_per_group_for(parameters, wanted, blocks, per_group, inodes)
+        if fewer != per_group:
+            per_group, blocks = fewer, wanted
             continue
         geometry = _shape(parameters, blocks, per_group, inodes)
         cut = _cut_of_last_group(geometry)
@@ -174,6 +173,28 @@ def plan_geometry(parameters: Parameters, size: int, needed_inodes: int) -> Geom
             f" {geometry.inodes:,} at most; make it larger"
         )
     return geometry
+
+
+def _blocks_per_group_for(
+    parameters: Parameters, wanted: int, blocks: int, per_group: int, inodes: int
+) -> int:
+    """Return ``per_group``, or less, a multiple of 8, where ``inodes`` need more groups.
+
+    One bitmap block holds a group's inodes, so many inodes take many, smaller groups.
+    """
+    first_data_block = 1 if parameters.block_size == 1024 else 0
+    most = 8 * parameters.block_size
+    if div_ceil(inodes, div_ceil(blocks - first_data_block, per_group)) <= most:
+        return per_group
+    groups = div_ceil(inodes, most)
+    smaller = per_group if groups == 1 else (wanted - first_data_block - 1) // (groups - 1)
+    smaller = min(smaller, per_group - 8) & ~7
+    if smaller < MIN_BLOCKS_PER_GROUP:
+        raise TooSmallError(
+            f"{format_size(wanted * parameters.block_size)} cannot hold {inodes:,} inodes;"
+            " make it larger or ask for fewer"
+        )
+    return smaller
 
 
 def _cut_of_last_group(geometry: Geometry) -> int:

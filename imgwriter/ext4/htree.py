@@ -14,9 +14,10 @@ everything below the second one's.
 Index blocks stand before the leaves, and these in hash order, so that reading all names of a directory,
 which the kernel does in hash order, reads forward. (mke2fs -d makes no index; e2fsck -D puts dx_nodes last.)
 
-Room for growth: a leaf that is full is split by the first name that is added to it. So leaves are
-filled to four fifths, as ``e2fsck -D`` does (``indexed_dir_slack_percentage``, 20 by default), and
-index blocks too, evenly; where the levels allowed would not hold that, both give way, to the brim.
+Room for growth: a leaf that is full is split by the first name that is added to it. So a leaf takes no
+more names once less than a fifth of it is left, which is the rule of ``e2fsck -D``
+(``indexed_dir_slack_percentage``, 20 by default), and index blocks are filled evenly, to four fifths;
+where the levels allowed would not hold that, both give way, to the brim.
 
 Invariants, which fs/ext4/namei.c and e2fsck's pass 2 rely on: hashes never fall from left to right;
 ``limit`` is what fits into the block, less one entry for the checksum; when names with one hash go on

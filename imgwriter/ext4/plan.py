@@ -6,16 +6,14 @@ import stat
 from dataclasses import dataclass
 
 from imgwriter.errors import CapacityError, PlanInvariantError, SpecError
-from imgwriter.ext4.allocation import Allocation, OutOfBlocksError, allocate, journal_blocks
+from imgwriter.ext4.allocation import Allocation, OutOfBlocksError, allocate
 from imgwriter.ext4.demand import Demand, survey
 from imgwriter.ext4.encode import encode
 from imgwriter.ext4 import features as f
 from imgwriter.ext4.format import INODE_SIZE
 from imgwriter.ext4.geometry import (
-    LAST_GROUP_SPARE,
     Geometry,
     TooSmallError,
-    free_ranges,
     plan_geometry,
 )
 from imgwriter.ext4.params import Parameters
@@ -125,32 +123,52 @@ def minimum_size(inventory: Inventory, parameters: Parameters, spare: int = 0) -
 def _minimum_size(demand: Demand, spare: int) -> int:
     block_size = demand.parameters.block_size
     spare_blocks = div_ceil(spare, block_size)
-    tables = div_ceil(demand.needed_inodes * INODE_SIZE, block_size)
+    inodes = max(demand.needed_inodes, demand.parameters.inodes or 0)
+    tables = div_ceil(inodes * INODE_SIZE, block_size)
     blocks = sum(demand.blocks) + len(demand.xattr_blocks) + tables + spare_blocks
-    if demand.parameters.feature_set.has(f.Compat.HAS_JOURNAL):
-        blocks = max(blocks, JOURNAL_FROM_BLOCKS)
     while True:
-        missing = _missing_blocks(demand, blocks, spare_blocks)
+        blocks = _first_feasible(demand, blocks)
+        geometry = _geometry(demand, blocks * block_size)
+        missing = _missing_blocks(demand, geometry, spare_blocks)
         if not missing:
             return blocks * block_size
-        blocks += missing
+        if geometry.blocks < blocks:
+            # A last group this small is cut off: all sizes up to one that keeps it are the same.
+            while _geometry(demand, blocks * block_size) == geometry:
+                blocks += 1
+        else:
+            blocks += missing
 
 
-def _missing_blocks(demand: Demand, blocks: int, spare_blocks: int) -> int:
-    """Return by how many blocks at least a file system of ``blocks`` blocks is too small; 0: it is not."""
+def _first_feasible(demand: Demand, blocks: int) -> int:
+    """Return the first number of blocks, from ``blocks`` on, that holds the file system's own structures."""
+
+    def feasible(count: int) -> bool:
+        try:
+            _geometry(demand, count * demand.parameters.block_size)
+        except TooSmallError:
+            return False
+        return True
+
+    if feasible(blocks):
+        return blocks
+    step = 1
+    while not feasible(blocks + step):
+        blocks += step
+        step *= 2
+    low, high = blocks, blocks + step
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if feasible(middle) else (middle, high)
+    return high
+
+
+def _missing_blocks(demand: Demand, geometry: Geometry, spare_blocks: int) -> int:
+    """Return by how many blocks at least a file system of that shape is too small; 0: it is not."""
     try:
-        geometry = _geometry(demand, blocks * demand.parameters.block_size)
-    except TooSmallError:
-        return 1
-    try:
-        missing = spare_blocks - allocate(demand, geometry).free
+        return max(spare_blocks - allocate(demand, geometry).free, 0)
     except OutOfBlocksError as error:
-        missing = spare_blocks + error.missing
-    if missing > 0 and geometry.blocks < blocks:
-        # A last group this small is cut off: all sizes up to one that keeps it are the same.
-        own = 2 + geometry.inode_table_blocks + LAST_GROUP_SPARE
-        return max(missing, geometry.blocks + own - blocks)
-    return max(missing, 0)
+        return spare_blocks + error.missing
 
 
 def _geometry(demand: Demand, size: int) -> Geometry:
@@ -167,9 +185,10 @@ def _capacity_error(
     needed = _minimum_size(demand, 0)
     kind = demand.parameters.fs_type
     data = sum(demand.blocks) * demand.parameters.block_size
+    inodes = max(demand.needed_inodes, demand.parameters.inodes or 0)
     return CapacityError(
         f"{describe}: {kind} needs {format_size(needed)} ({format_size(data)} of files and directories,"
-        f" {format_size(needed - data)} of its own structures, {demand.needed_inodes:,} inodes), there are"
+        f" {format_size(needed - data)} of its own structures, {inodes:,} inodes), there are"
         f" {format_size(size)}; make the disk larger by {format_size(needed - size)} or its size 'auto'",
         needed,
         size,

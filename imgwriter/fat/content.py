@@ -108,7 +108,7 @@ def _directory(inode: Inode, numbers: dict[int, int], labelled: bool) -> Directo
     if slots > MAX_DIRECTORY_ENTRIES:
         raise UnrepresentableError(
             f"{show(path) or '/'}: the directory needs {slots:,} entries for {len(names):,} names, "
-            f"FAT has room for {MAX_DIRECTORY_ENTRIES:,}; spread it over several directories or shorten the names",
+            f"FAT has room for {MAX_DIRECTORY_ENTRIES:,}; spread them over several directories",
             path,
         )
     parent = numbers[id(inode.parent)] if inode.parent is not None else 0

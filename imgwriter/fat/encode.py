@@ -17,6 +17,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from imgwriter.errors import show
 from imgwriter.extent import CHUNK, Bytes, Data, Extent, Generated, Volume, extent
 from imgwriter.fat.content import Content, Directory
 from imgwriter.fat.geometry import FATS, FIRST_CLUSTER, Geometry
@@ -39,12 +40,9 @@ from imgwriter.fat.structures import (
     fsinfo_sector,
     stamp,
 )
-from imgwriter.filedata import Packed, Part
+from imgwriter.filedata import PACK_LIMIT, Packed, Part
 from imgwriter.tree.inventory import Inode
 from imgwriter.units import div_ceil
-
-SMALL = 256 << 10
-"""Bytes up to which a file goes into a pack: below it, a system call more costs more than a copy."""
 
 _OWNER_WRITE = 0o200
 _ENTRY_BYTES = {16: 2, 32: 4}
@@ -85,7 +83,16 @@ class FileLabel(NamedTuple):
 
     def __str__(self) -> str:
         path = self.directory.path
-        return (path + b"/" + self.name if path else self.name).decode()
+        return show(path + b"/" + self.name if path else self.name)
+
+
+class DirectoryLabel(NamedTuple):
+    """The label of a directory's entries."""
+
+    inode: Inode
+
+    def __str__(self) -> str:
+        return f"directory {show(self.inode.path) or '/'}"
 
 
 class PackLabel(NamedTuple):
@@ -228,7 +235,7 @@ def _directory_parts(
             for inode, start in zip(directory.inodes, allocation.files[number], strict=True)
         ]
         data = head + b"".join(map(_entry, directory.names, directory.inodes, starts))
-        yield Part(offset, Bytes(data), f"directory {directory.inode}")
+        yield Part(offset, Bytes(data), DirectoryLabel(directory.inode))
 
 
 def _dots(number: int, directory: Directory, clusters: Sequence[int], times: Sequence[Stamp]) -> bytes:
@@ -256,7 +263,7 @@ def _files(content: Content, geometry: Geometry, allocation: Allocation) -> Iter
                 continue
             offset = geometry.cluster_offset(start)
             label = FileLabel(directory.inode, name)
-            if inode.runs is None and inode.size <= SMALL:
+            if inode.runs is None and inode.size <= PACK_LIMIT:
                 small.append(Part(offset, inode.data, label))
                 continue
             for low, high in inode.data_runs():

@@ -69,7 +69,7 @@ class Geometry:
         clusters: Count of clusters; the first has the number 2.
         reserved_sectors, fat_sectors: Sectors before the first FAT, and of each FAT.
         total_sectors: BPB_TotSec; never so many that readers would count one cluster more.
-        clipped: Whether the type's greatest count kept the volume from being used to its end.
+        beyond_sectors: Sectors that the type's greatest count leaves unused, 0 where it does not bind.
     """
 
     fat_type: FatType
@@ -79,7 +79,7 @@ class Geometry:
     reserved_sectors: int
     fat_sectors: int
     total_sectors: int
-    clipped: bool
+    beyond_sectors: int
 
     def fat_start(self, number: int) -> int:
         """Return the offset of FAT ``number`` (0 or 1)."""
@@ -151,7 +151,9 @@ def fit(fat_type: FatType, sector_size: int, cluster_size: int, sectors: int) ->
         reserved_sectors=metadata - root - FATS * fat_sectors,
         fat_sectors=fat_sectors,
         total_sectors=min(sectors, end + per_cluster - 1),
-        clipped=clusters == fat_type.maximum_clusters and sectors >= end + per_cluster,
+        beyond_sectors=max(0, sectors - end - per_cluster + 1)
+        if clusters == fat_type.maximum_clusters
+        else 0,
     )
 
 
@@ -163,17 +165,17 @@ def cluster_sizes(sector_size: int) -> Iterator[int]:
         size *= 2
 
 
-def preference(geometry: Geometry) -> tuple[bool, bool, int]:
+def preference(geometry: Geometry) -> tuple[int, bool, int]:
     """Return a sort key: the lower, the better the geometry for its volume.
 
-    The whole volume in use before a part of it; then, as the specification advises, a count at least 16 away
+    As much of the volume in use as can be; then, as the specification advises, a count at least 16 away
     from where readers that count wrongly see another type; then the cluster size nearest to the usual one.
     """
     limits = (FAT12.maximum_clusters, FAT16.maximum_clusters)
     near = any(abs(geometry.clusters - limit) <= _AWAY_FROM_LIMIT for limit in limits)
     usual = _usual_cluster_size(geometry)
     distance = abs(geometry.cluster_size.bit_length() - usual.bit_length())
-    return geometry.clipped, near, distance
+    return geometry.beyond_sectors, near, distance
 
 
 def _usual_cluster_size(geometry: Geometry) -> int:

@@ -5,8 +5,8 @@ UTF-16. A name that is a short name as it stands (``BOOTX64.EFI``) needs no long
 lower case alone included (``grub.cfg``), gets long-name entries, as the Linux driver makes them: the case
 bits in DIR_NTRes would do for lower case, but fewer readers know them.
 
-Short names are a function of the directory's names alone: taken in the order of their bytes, names that are
-short names first, then those whose basis is free, then ``BASIS~1``, ``~2`` and so on.
+Short names are a function of the directory's names alone: a name that is a short name but for its case has
+that one, the others get ``BASIS~1``, ``~2`` and so on in the order of their bytes.
 
 Spec: FAT specification, 7 (long file names: checksum, legal characters, basis-name generation).
 """
@@ -23,11 +23,11 @@ from imgwriter.fat.structures import UNITS_PER_SLOT
 MAX_UNITS = 255
 """UTF-16 units of a long name."""
 
-# What Linux's vfat_bad_char() and the specification refuse in a long name.
-_BAD_IN_LONG = re.compile('[\x00-\x1f"*/:<>?\\\\|]')
-_SHORT_CHARACTERS = rb"[A-Z0-9!#$%&'()@^_`{}~-]"
-_SHORT = re.compile(_SHORT_CHARACTERS + rb"{1,8}(?:\." + _SHORT_CHARACTERS + rb"{1,3})?")
-_NOT_SHORT = re.compile(r"[^A-Z0-9!#$%&'()@^_`{}~-]")
+# What Linux's vfat_bad_char() and the specification refuse in a long name; U+FFFF is the padding after one.
+_BAD_IN_LONG = re.compile('[\x00-\x1f"*/:<>?\\\\|\uffff]')
+_SHORT_CHARACTERS = "A-Z0-9!#$%&'()@^_`{}~-"
+_SHORT = re.compile(rf"[{_SHORT_CHARACTERS}]{{1,8}}(?:\.[{_SHORT_CHARACTERS}]{{1,3}})?")
+_NOT_SHORT = re.compile(f"[^{_SHORT_CHARACTERS}]")
 _ASCII_UPPER = str.maketrans({chr(c): chr(c - 32) for c in range(ord("a"), ord("z") + 1)})
 _MAX_DIGITS = 6
 
@@ -61,12 +61,20 @@ def directory_names(names: Iterable[bytes], directory: bytes) -> list[Name]:
     """
     texts = [_checked(name, directory) for name in names]
     _refuse_collisions(texts, directory)
-    shorts = _ShortNames()
-    result: list[Name | None] = [shorts.as_it_stands(text) for text in texts]
+    own = [_own_short_name(text) for text in texts]
+    # The names that are short ones but for their case keep them: a tail made up for another name can then
+    # never be what somebody would find under a name of this directory.
+    generated = _ShortNames(short for short in own if short is not None)
     return [
-        found if found is not None else Name(shorts.generate(text), text.encode("utf-16-le"))
-        for text, found in zip(texts, result, strict=True)
+        Name(short or generated.generate(text), _long_name(text, short))
+        for text, short in zip(texts, own, strict=True)
     ]
+
+
+def _long_name(text: str, own_short_name: bytes | None) -> bytes:
+    if own_short_name is not None and text == text.translate(_ASCII_UPPER):
+        return b""
+    return text.encode("utf-16-le")
 
 
 def _checked(name: bytes, directory: bytes) -> str:
@@ -122,64 +130,52 @@ def _fold(text: str) -> str:
 class _ShortNames:
     """The short names of one directory: those taken, and the next free number of each stem."""
 
-    def __init__(self) -> None:
-        self._taken: set[bytes] = set()
+    def __init__(self, taken: Iterable[bytes]) -> None:
+        self._taken = set(taken)
         self._next: dict[tuple[str, str, int], int] = {}
 
-    def as_it_stands(self, text: str) -> Name | None:
-        """Take ``text`` as its own short name, if it is one."""
-        if not text.isascii() or not _SHORT.fullmatch(raw := text.encode("ascii")):
-            return None
-        base, _, extension = raw.partition(b".")
-        short = base.ljust(8) + extension.ljust(3)
-        self._taken.add(short)
-        return Name(short, b"")
-
     def generate(self, text: str) -> bytes:
-        """Take and return a new short name for the long name ``text``."""
-        base, extension, exact = _basis(text)
-        if exact and self._take(base, extension):
-            return _pad(base, extension)
+        """Take and return a new short name with a numeric tail for the long name ``text``."""
+        base, extension = _basis(text)
         for digits in range(1, _MAX_DIGITS + 1):
             stem = base[: 7 - digits]
             # One counter for all names with this stem: it never looks at a number twice, so that a
             # directory of n names costs n steps, however alike they are.
             key = (stem, extension, digits)
-            number = self._next.get(key, 1 if digits == 1 else 10 ** (digits - 1))
+            number = self._next.get(key, 10 ** (digits - 1))
             while number < 10**digits:
-                tailed = f"{stem}~{number}"
+                short = _pad(f"{stem}~{number}", extension)
                 number += 1
-                if self._take(tailed, extension):
+                if short not in self._taken:
                     self._next[key] = number
-                    return _pad(tailed, extension)
+                    self._taken.add(short)
+                    return short
             self._next[key] = number
         # A directory has 65,536 entries at most, a tail of six digits a million numbers.
         raise PlanInvariantError(f"no short name is left for {text!r}")
 
-    def _take(self, base: str, extension: str) -> bool:
-        short = _pad(base, extension)
-        if short in self._taken:
-            return False
-        self._taken.add(short)
-        return True
+
+def _own_short_name(text: str) -> bytes | None:
+    """Return ``text`` in upper case as a short name, None when more than its case would be lost."""
+    upper = text.translate(_ASCII_UPPER)
+    if not _SHORT.fullmatch(upper):
+        return None
+    base, _, extension = upper.partition(".")
+    return _pad(base, extension)
 
 
 def _pad(base: str, extension: str) -> bytes:
     return (base.ljust(8) + extension.ljust(3)).encode("ascii")
 
 
-def _basis(text: str) -> tuple[str, str, bool]:
-    """Return the basis name (at most 8), its extension (at most 3), and whether nothing but case was lost."""
-    upper = text.translate(_ASCII_UPPER)
+def _basis(text: str) -> tuple[str, str]:
+    """Return the basis name (at most 8 characters) and its extension (at most 3)."""
     # Leading dots do not start an extension: .config has the basis CONFIG.
-    stripped = upper.lstrip(". ")
-    base, dot, extension = stripped.rpartition(".")
+    upper = text.translate(_ASCII_UPPER).lstrip(". ")
+    base, dot, extension = upper.rpartition(".")
     if not dot:
-        base, extension = stripped, ""
-    clean_base, clean_extension = _clean(base) or "_", _clean(extension)
-    short_base, short_extension = clean_base[:8], clean_extension[:3]
-    exact = upper == (f"{short_base}.{short_extension}" if short_extension else short_base)
-    return short_base, short_extension, exact
+        base, extension = upper, ""
+    return (_clean(base) or "_")[:8], _clean(extension)[:3]
 
 
 def _clean(text: str) -> str:

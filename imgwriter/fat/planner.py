@@ -32,7 +32,7 @@ from imgwriter.fat.geometry import (
     sectors_needed,
 )
 from imgwriter.tree.inventory import Inventory
-from imgwriter.units import MiB, TiB, format_size
+from imgwriter.units import MiB, TiB, align_up, div_ceil, format_size
 
 MAX_SIZE = 2 * TiB
 """Bytes of the largest volume: what 32 bits of 512-byte sectors reach."""
@@ -191,12 +191,18 @@ def plan(inventory: Inventory, parameters: Parameters, size: int, describe: str)
     """
     content = survey(inventory, bool(parameters.label))
     _refuse_too_large(parameters, size, describe)
-    for fat_type in _types(parameters):
-        for geometry in _geometries(fat_type, parameters, size):
-            needed = _clusters(content, fat_type, geometry.cluster_size)
-            if needed is not None and needed <= geometry.clusters:
-                return Plan(content, parameters, geometry, size)
+    geometry, _ = _choose(content, parameters, size)
+    if geometry is not None:
+        return Plan(content, parameters, geometry, size)
     smallest = _minimum(content, parameters, inventory, describe)
+    if parameters.fat_type is not None and smallest == _smallest_volume(parameters):
+        raise CapacityError(
+            f"{describe}: no {_name(parameters)} volume is smaller than {_exactly(smallest)}, as the count "
+            f"of clusters tells the type, and there are {_exactly(size)}; make it larger or use another type",
+            smallest,
+            size,
+            inventory.largest(),
+        )
     raise CapacityError(
         f"{describe}: {_name(parameters)} needs {_exactly(smallest)} for {_amount(content)} and "
         f"{len(content.directories):,} directories, there are {_exactly(size)}; make it larger",
@@ -206,23 +212,49 @@ def plan(inventory: Inventory, parameters: Parameters, size: int, describe: str)
     )
 
 
-def minimum_size(inventory: Inventory, parameters: Parameters) -> int:
+def minimum_size(inventory: Inventory, parameters: Parameters, spare: int = 0) -> int:
     """Return the bytes of the smallest volume that :func:`plan` accepts; one sector less is refused.
+
+    Args:
+        inventory: The tree.
+        parameters: What the volume shall be.
+        spare: Bytes that shall be free for more files.
 
     Raises:
         CapacityError: No volume of this type is large enough.
         UnrepresentableError: A name, type or size has no form in FAT.
     """
-    return _minimum(survey(inventory, bool(parameters.label)), parameters, inventory, "the FAT volume")
+    content = survey(inventory, bool(parameters.label))
+    size = _minimum(content, parameters, inventory, "the FAT volume", spare)
+    while spare:
+        # The geometry that plan() prefers may have a few clusters less than the smallest volume's.
+        geometry, free = _choose(content, parameters, size)
+        if geometry is None or free >= spare:
+            break
+        size += align_up(spare - free, geometry.cluster_size)
+    return size
 
 
-def _minimum(content: Content, parameters: Parameters, inventory: Inventory, describe: str) -> int:
-    types = _types(parameters)
+def _choose(content: Content, parameters: Parameters, size: int) -> tuple[Geometry | None, int]:
+    """Return the first geometry that holds the content, and the bytes it leaves free."""
+    for fat_type in _types(parameters):
+        for geometry in _geometries(fat_type, parameters, size):
+            needed = _clusters(content, fat_type, geometry.cluster_size)
+            if needed is not None and needed <= geometry.clusters:
+                return geometry, (geometry.clusters - needed) * geometry.cluster_size
+    return None, 0
+
+
+def _minimum(
+    content: Content, parameters: Parameters, inventory: Inventory, describe: str, spare: int = 0
+) -> int:
+    types, sector = _types(parameters), parameters.sector_size
     sizes = [
-        sectors_needed(t, parameters.sector_size, c, max(needed, t.minimum_clusters)) * parameters.sector_size
+        sectors_needed(t, sector, c, max(needed + div_ceil(spare, c), t.minimum_clusters)) * sector
         for t in types
         for c in _cluster_sizes(parameters)
-        if (needed := _clusters(content, t, c)) is not None and needed <= t.maximum_clusters
+        if (needed := _clusters(content, t, c)) is not None
+        and needed + div_ceil(spare, c) <= t.maximum_clusters
     ]
     smallest = min(sizes, default=MAX_SIZE + 1)
     if smallest <= MAX_SIZE:
@@ -232,7 +264,7 @@ def _minimum(content: Content, parameters: Parameters, inventory: Inventory, des
             f"{describe}: the root directory needs {content.root_slots:,} entries (long names take several), "
             f"{_name(parameters)} has room for {types[0].root_entries:,}; use FAT32 or a subdirectory"
         )
-    total, largest = sum(content.file_sizes), _largest_volume(parameters)
+    total, largest = sum(content.file_sizes) + spare, _largest_volume(parameters)
     raise CapacityError(
         f"{describe}: {_amount(content)} are more than {_name(parameters)} can hold in its largest volume, "
         f"{format_size(largest)}; use another type or put less in",
@@ -277,6 +309,15 @@ def _largest_volume(parameters: Parameters) -> int:
     fat_type, cluster_size = _types(parameters)[0], _cluster_sizes(parameters)[-1]
     sector = parameters.sector_size
     return min(sectors_needed(fat_type, sector, cluster_size, fat_type.maximum_clusters) * sector, MAX_SIZE)
+
+
+def _smallest_volume(parameters: Parameters) -> int:
+    sector = parameters.sector_size
+    return min(
+        sectors_needed(t, sector, c, t.minimum_clusters) * sector
+        for t in _types(parameters)
+        for c in _cluster_sizes(parameters)
+    )
 
 
 def _refuse_too_large(parameters: Parameters, size: int, describe: str) -> None:

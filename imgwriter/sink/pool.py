@@ -6,8 +6,10 @@
                       └─> file-backed┴─ worker 1: file-backed first, then computed
 
 Reading and writing are system calls, which release the interpreter's lock: one worker copies files
-while the other produces metadata. The main thread only waits, so a signal's exception arises there
-at once; it, and the first error of any worker, stops all of them at their next step.
+while the other produces metadata. Only one of them writes at a time (Abilities.writing): a file has
+one lock in the kernel, and waiting for that one burns a processor. The main thread only waits, so a
+signal's exception arises there at once; it, and the first error of any worker, stops all of them at
+their next step.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from imgwriter.errors import PlanInvariantError
-from imgwriter.extent import CHUNK, Buffer, Extent, Volume
+from imgwriter.extent import CHUNK, Buffer, Data, Extent, Volume
 from imgwriter.filedata import FileSlice, HandleSlice, Packed
 from imgwriter.sink.target import IOV_MAX, Abilities, Stopped, Target
 
@@ -75,7 +77,7 @@ def jobs(extents: Sequence[Extent]) -> tuple[list[Job], list[Job]]:
         batch: list[Extent] = []
         size = 0
         for e in extents:
-            if isinstance(e.data, FileSlice | HandleSlice | Packed) is not is_backed:
+            if _is_backed(e.data) is not is_backed:
                 continue
             if batch and (size + e.length > CHUNK or len(batch) == IOV_MAX):
                 into.append(batch)
@@ -85,6 +87,12 @@ def jobs(extents: Sequence[Extent]) -> tuple[list[Job], list[Job]]:
         if batch:
             into.append(batch)
     return computed, backed
+
+
+def _is_backed(data: Data) -> bool:
+    if isinstance(data, Packed):
+        return any(_is_backed(part.data) for part in data.parts[:1])
+    return isinstance(data, FileSlice | HandleSlice)
 
 
 class _Shared:

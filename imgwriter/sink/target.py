@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from fcntl import ioctl
 
@@ -55,16 +56,22 @@ def set_size(fd: int, size: int, name: str) -> None:
 
 
 class Abilities:
-    """What is known of each source device, shared by all workers.
+    """What all workers of one write share about the target.
 
-    A worker may ask what another is just learning: then it asks once more, and learns the same.
+    A worker may ask of a device what another is just learning: then it learns the same.
+
+    Attributes:
+        uncloneable: Source devices that share no blocks with the target.
+        first_mover: For a source device, the first of Target.movers that works.
+        writing: Held during each system call that writes.
     """
 
-    __slots__ = ("first_mover", "uncloneable")
+    __slots__ = ("first_mover", "uncloneable", "writing")
 
     def __init__(self) -> None:
         self.uncloneable: set[int] = set()
         self.first_mover: dict[int, int] = {}
+        self.writing = threading.Lock()
 
 
 class Target:
@@ -109,12 +116,13 @@ class Target:
             OutputError: They cannot be written.
         """
         try:
-            count = os.pwritev(self.fd, buffers, offset)
-            while count < sum(map(len, buffers)):
-                if count == 0:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                buffers, offset = _rest(buffers, count), offset + count
+            with self.abilities.writing:
                 count = os.pwritev(self.fd, buffers, offset)
+                while count < sum(map(len, buffers)):
+                    if count == 0:
+                        raise OSError(errno.EIO, "the file system takes no more bytes")
+                    buffers, offset = _rest(buffers, count), offset + count
+                    count = os.pwritev(self.fd, buffers, offset)
         except OSError as error:
             raise output_error(self.name, error) from error
 
@@ -155,7 +163,8 @@ class Target:
         if device in self.abilities.uncloneable or start % self.block or offset % self.block or not count:
             return 0
         try:
-            ioctl(self.fd, _FICLONERANGE, _FILE_CLONE_RANGE.pack(fd, start, count, offset))
+            with self.abilities.writing:
+                ioctl(self.fd, _FICLONERANGE, _FILE_CLONE_RANGE.pack(fd, start, count, offset))
         except OSError as error:
             if error.errno in _OUTPUT:
                 raise output_error(self.name, error) from error
@@ -169,7 +178,8 @@ class Target:
         first = self.abilities.first_mover.get(device, 0)
         for index, mover in enumerate(self.movers[first:], first):
             try:
-                return mover(fd, start, count, offset)
+                with self.abilities.writing:
+                    return mover(fd, start, count, offset)
             except OSError as error:
                 if error.errno in _OUTPUT:
                     raise output_error(self.name, error) from error

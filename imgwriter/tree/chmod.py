@@ -18,34 +18,58 @@ from dataclasses import dataclass
 from imgwriter.errors import SpecError
 
 _WORD = re.compile(r"([DF]?)(?:([0-7]{1,4})|([ugoa]*)([-+=])([rwxXst]*))")
-_WHO = {"u": 0o4700, "g": 0o2070, "o": 0o1007, "a": 0o7777, "": 0o7777}
-_BITS = {"r": 0o444, "w": 0o222, "x": 0o111, "X": 0o111, "s": 0o6000, "t": 0o1000}
+_WHERE = {"u": 0o700, "g": 0o070, "o": 0o007, "a": 0o777}
+_SET_ID = {"u": 0o4000, "g": 0o2000}
+_BITS = {"r": 0o444, "w": 0o222, "x": 0o111}
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
+    """One word.
+
+    Attributes:
+        only: "D", "F" or "".
+        operator: One of + - =; "" for an octal number.
+        bits: What is added, removed or set, less what X stands for.
+        if_executable: What X stands for.
+        clears: What goes first, with = and octal numbers.
+    """
+
     only: str
     operator: str
-    who: int
-    permissions: str
+    bits: int
+    if_executable: int = 0
+    clears: int = 0
 
     def apply(self, mode: int) -> int:
         directory = stat.S_ISDIR(mode)
         if (self.only == "D" and not directory) or (self.only == "F" and directory):
             return mode
-        if not self.operator:
-            return stat.S_IFMT(mode) | int(self.permissions, 8)
-        bits = 0
-        for letter in self.permissions:
-            if letter != "X" or directory or mode & 0o111:
-                bits |= _BITS[letter]
-        # The sticky bit is nobody's in particular: rsync sets it whoever is named.
-        bits &= self.who | (0o1000 if "t" in self.permissions else 0)
-        if self.operator == "+":
-            return mode | bits
+        bits = self.bits
+        if directory or mode & 0o111:
+            bits |= self.if_executable
         if self.operator == "-":
             return mode & ~bits
-        return mode & ~self.who | bits
+        return mode & ~self.clears | bits
+
+
+def _symbolic(only: str, names: str, operator: str, permissions: str) -> _Change:
+    where = set_id = 0
+    for name in names or "a":
+        where |= _WHERE[name]
+        set_id |= _SET_ID.get(name, 0)
+    top = 0
+    if "s" in permissions:
+        top |= set_id or 0o4000
+    if "t" in permissions:
+        top |= 0o1000
+    bits = 0
+    for letter in _BITS.keys() & set(permissions):
+        bits |= _BITS[letter] & where
+    if_executable = _BITS["x"] & where if "X" in permissions else 0
+    # rsync leaves the upper bits alone at "=", unless the word names one of them.
+    clears = where | (set_id if top else 0) if operator == "=" else 0
+    return _Change(only, operator, bits | top, if_executable, clears)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +90,14 @@ class Chmod:
         for word in words:
             match = _WORD.fullmatch(word)
             if not match:
-                raise SpecError(f"mode {text}: '{word}' is neither octal nor as in rsync's --chmod (u+w, D755, F644)")
+                raise SpecError(
+                    f"mode {text}: '{word}' is neither octal nor as in rsync's --chmod (u+w, D755, F644)"
+                )
             only, octal, names, operator, permissions = match.groups()
             if octal:
-                changes.append(_Change(only, "", 0o7777, octal))
+                changes.append(_Change(only, "", int(octal, 8), clears=0o7777))
             else:
-                who = 0
-                for letter in names or "a":
-                    who |= _WHO[letter]
-                changes.append(_Change(only, operator, who, permissions))
+                changes.append(_symbolic(only, names, operator, permissions))
         return cls(tuple(changes))
 
     def apply(self, mode: int) -> int:

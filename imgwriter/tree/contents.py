@@ -135,7 +135,8 @@ class _Graft:
             name = os.path.basename(source.rstrip(b"/"))
             if name in entries:
                 raise SourceError(
-                    f"{self.content.origin}: two matches are called '{show(name)}'; name them one by one", source
+                    f"{self.content.origin}: two matches are called '{show(name)}'; name them one by one",
+                    source,
                 )
             entries[name] = self._entry(source)
         layer = Inode(holder.mode, origin=self.content.origin)
@@ -164,7 +165,8 @@ class _Graft:
     def _duplicate(self) -> SourceError:
         target, source = self.content.target, self.content.source
         return SourceError(
-            f"duplicate entry {target} -> {source}; the target exists already: choose another", os.fsencode(target)
+            f"duplicate entry {target} -> {source}; the target exists already: choose another",
+            os.fsencode(target),
         )
 
     def _entry(self, source: bytes) -> Inode:

@@ -34,6 +34,7 @@ _FORMAT = 0o170000
 _REGULAR, _DIRECTORY, _SYMLINK = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK
 _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
 _READABLE_BY_ALL = 0o444
+_SECTOR = 512  # the unit of st_blocks
 
 _NO_ATTRIBUTES = (errno.ENOTSUP, errno.ENOSYS)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
@@ -67,6 +68,8 @@ def read_entry(path: bytes, rules: SourceRules, origin: str = "") -> Inode:
     directory = directory or (b"/" if path.startswith(b"/") else b".")
     try:
         status = os.lstat(path.rstrip(b"/") or b"/")
+    except FileNotFoundError:
+        raise SourceError(f"{reader.origin}: {show(path)} does not exist; correct the source", path) from None
     except OSError as error:
         _refuse(path, error)
     if stat.S_ISDIR(status.st_mode):
@@ -77,12 +80,13 @@ def read_entry(path: bytes, rules: SourceRules, origin: str = "") -> Inode:
 class _Reader:
     """The state of one scan: what is shared by the files of a tree."""
 
-    __slots__ = ("linked", "origin", "owner", "rules", "with_xattrs")
+    __slots__ = ("detect", "linked", "origin", "owner", "rules", "with_xattrs")
 
     def __init__(self, rules: SourceRules, origin: str) -> None:
         self.rules = rules
         self.origin = origin
         self.owner = rules.owner
+        self.detect = rules.holes is Holes.DETECT
         self.with_xattrs = not rules.xattrs.keeps_nothing
         self.linked: dict[tuple[int, int], Inode] = {}
 
@@ -159,18 +163,21 @@ class _Reader:
         return inode
 
     def _leaf(self, directory: bytes, name: bytes, path: bytes, status: os.stat_result) -> Inode:
-        mode = status.st_mode
+        # Unpacking is one step where seven attributes would be seven; this runs once a file.
+        mode, number, device, _, uid, gid, size, _, _, _ = status
+        if self.owner is not None:
+            uid, gid = self.owner
+        mtime_ns = status.st_mtime_ns
+        inode = Inode(mode, uid, gid, mtime_ns, xattrs=self._xattrs(path), origin=self.origin)
         kind = mode & _FORMAT
-        uid, gid = self.owner or (status.st_uid, status.st_gid)
-        inode = Inode(mode, uid, gid, status.st_mtime_ns, origin=self.origin)
-        inode.xattrs = self._xattrs(path)
         if kind == _REGULAR:
-            size = inode.size = status.st_size
+            inode.size = size
             if size:
                 if mode & _READABLE_BY_ALL != _READABLE_BY_ALL:
                     _check_readable(path)
-                data = inode.data = FileSlice(directory, name, Identity.of(status))
-                if self.rules.holes is not Holes.FILL:
+                identity = Identity(device, number, size, mtime_ns, status.st_ctime_ns)
+                data = inode.data = FileSlice(directory, name, identity)
+                if status.st_blocks * _SECTOR < size or self.detect:
                     inode.runs = self._runs(data, status)
         elif kind == _SYMLINK:
             inode.target = os.readlink(path)
@@ -180,16 +187,18 @@ class _Reader:
         return inode
 
     def _runs(self, data: FileSlice, status: os.stat_result) -> Sequence[Run] | None:
-        """Return the runs of a file; it is opened only when it may have holes."""
+        """Return the runs of a file that may have holes."""
+        if self.rules.holes is Holes.FILL:
+            return None
         known = None
-        if status.st_blocks * 512 < status.st_size:
+        if status.st_blocks * _SECTOR < status.st_size:
             fd = data.open()
             try:
                 known = holes.seek_map(fd, status.st_size)
                 data.verify(fd)
             finally:
                 os.close(fd)
-        return holes.detect(data, known) if self.rules.holes is Holes.DETECT else known
+        return holes.detect(data, known) if self.detect else known
 
     def _xattrs(self, path: bytes) -> Mapping[bytes, bytes]:
         if not self.with_xattrs:

@@ -1,14 +1,14 @@
 """What ``--exclude PATTERN`` leaves out.
 
-Patterns are those of .gitignore and rsync, without negation:
+Patterns are those of gitignore(5), without negation and comments:
 
 * A pattern without a slash matches the name of anything at any depth: ``*.pyc``, ``.git``.
 * A pattern with a slash, leading or within, matches a path from the tree's root: ``/var/cache``,
   ``usr/share/doc``.
 * A slash at the end matches directories only: ``cache/``.
 * ``*`` and ``?`` stand for characters other than a slash, ``[a-z]`` and ``[!a-z]`` for one of a set,
-  ``**`` for any characters, slashes too; ``**/x`` is x at any depth, the root included. A backslash
-  takes the next character as it is.
+  ``**`` between slashes for any number of directories: ``**/x`` is x at any depth, ``a/**`` all that
+  is in a. A backslash takes the next character as it is.
 
 What is beneath an excluded directory is excluded with it. Each tree is filtered by itself, before the
 layers are merged: a later layer cannot bring an excluded path in, nor does ``--exclude`` remove from
@@ -33,11 +33,13 @@ class Exclusion:
         SpecError: A pattern names nothing, or has a range that runs backwards.
     """
 
-    __slots__ = ("_regex", "patterns")
+    __slots__ = ("_anything", "_directories", "patterns")
 
     def __init__(self, patterns: Iterable[bytes] = ()) -> None:
         self.patterns = tuple(patterns)
-        self._regex = re.compile(b"|".join(map(_checked, self.patterns)), re.DOTALL)
+        translated = [_checked(pattern) for pattern in self.patterns]
+        self._anything = _any_of(anything for anything, _ in translated)
+        self._directories = _any_of(directories for _, directories in translated)
 
     def __bool__(self) -> bool:
         return bool(self.patterns)
@@ -60,30 +62,39 @@ class Exclusion:
         """
         if not self.patterns or not path:
             return False
-        return self._regex.fullmatch(path + b"/" if is_directory else path) is not None
+        if self._anything.fullmatch(path):
+            return True
+        return is_directory and self._directories.fullmatch(path) is not None
 
 
-def _checked(pattern: bytes) -> bytes:
+def _any_of(expressions: Iterable[bytes]) -> re.Pattern[bytes]:
+    # Without an alternative it would match the empty path, which is the root: (?!) matches nothing.
+    return re.compile(b"|".join(expressions) or b"(?!)", re.DOTALL)
+
+
+def _checked(pattern: bytes) -> tuple[bytes, bytes]:
     if not pattern.strip(b"/"):
         raise SpecError(f"--exclude '{show(pattern)}' names nothing; leave it out")
-    expression = _translate(pattern)
+    expressions = _translate(pattern)
     try:
-        re.compile(expression)
+        re.compile(expressions[0])
     except re.error as error:
         raise SpecError(f"--exclude '{show(pattern)}' is not a pattern ({error}); correct it") from None
-    return expression
+    return expressions
 
 
-def _translate(pattern: bytes) -> bytes:
-    """Return the regular expression of the paths that ``pattern`` excludes, all beneath them included."""
+def _translate(pattern: bytes) -> tuple[bytes, bytes]:
+    """Return two regular expressions: of what is excluded whatever it is, and of excluded directories.
+
+    The first has all beneath an excluded directory in it.
+    """
     body = pattern.rstrip(b"/")
-    anywhere = b"" if b"/" in body else rb"(?:.*/)?"
-    beneath = rb"/.*" if pattern.endswith(b"/") else rb"(?:/.*)?"
-    return anywhere + _glob(body.lstrip(b"/")) + beneath
+    place = (b"" if b"/" in body else rb"(?:.*/)?") + _glob(body.lstrip(b"/"))
+    return place + (rb"/.*" if pattern.endswith(b"/") else rb"(?:/.*)?"), place
 
 
 _TOKEN = re.compile(
-    rb"(?P<deep>\*\*/)|(?P<any>\*\*)|(?P<star>\*)|(?P<one>\?)"
+    rb"(?<![^/])(?:(?P<deep>\*\*/)|(?P<any>\*\*)\Z)|(?P<star>\*+)|(?P<one>\?)"
     rb"|\[(?P<not>[!^]?)(?P<set>\]?[^\]]*)\]|\\(?P<escaped>.)|(?P<plain>.)",
     re.DOTALL,
 )
@@ -95,7 +106,7 @@ def _glob(body: bytes) -> bytes:
         if token["deep"]:
             result += rb"(?:.*/)?"
         elif token["any"]:
-            result += rb".*"
+            result += rb".+"
         elif token["star"]:
             result += rb"[^/]*"
         elif token["one"]:

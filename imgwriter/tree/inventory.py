@@ -149,8 +149,9 @@ class Inventory:
         while stack:
             directory = stack.pop()
             self.directories.append(directory)
-            assert directory.entries is not None
-            entries = directory.entries = dict(sorted(directory.entries.items()))
+            unsorted = directory.entries
+            assert unsorted is not None
+            entries = directory.entries = {name: unsorted[name] for name in sorted(unsorted)}
             self.names += len(entries)
             children = []
             for name, inode in entries.items():

@@ -44,7 +44,7 @@ def merge(root: Inode, layer: Inode) -> None:
 
 
 def merge_at(root: Inode, place: list[bytes], directory: Inode, layer: Inode) -> None:
-    """Lay ``layer`` over ``directory``, which stands at ``place`` in the tree of ``root``; as :func:`merge`."""
+    """Lay ``layer`` over ``directory``, which stands at ``place`` in ``root``'s tree; as :func:`merge`."""
     redirects: list[_Redirect] = []
     _describe(directory, layer)
     _overlay_entries(place, directory, layer, redirects)
@@ -111,7 +111,8 @@ def _linked_directory(root: Inode, names: list[bytes], upper: Inode) -> Inode:
         lower = Lookup(root).follow(names)
     except SourceError as error:
         raise SourceError(
-            f"{show(b'/'.join(names))}: {upper.origin} has a directory over a symlink, and {error}", b"/".join(names)
+            f"{show(b'/'.join(names))}: {upper.origin} has a directory over a symlink, and {error}",
+            b"/".join(names),
         ) from None
     if lower.entries is None:
         raise _conflict(names, lower, upper)

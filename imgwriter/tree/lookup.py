@@ -56,7 +56,9 @@ def split(path: bytes) -> list[bytes]:
     """
     names = [name for name in path.split(b"/") if name not in (b"", b".")]
     if b".." in names or b"\0" in path:
-        raise SourceError(f"{show(path)}: a path inside the image has no '..' and no NUL; write it without", path)
+        raise SourceError(
+            f"{show(path)}: a path inside the image has no '..' and no NUL; write it without", path
+        )
     return names
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from imgwriter.errors import SpecError
@@ -61,9 +61,9 @@ class SourceRules:
         owner: Whom the files of a host directory belong to; None keeps their own. A tar keeps its own.
     """
 
-    exclude: Exclusion = Exclusion()
+    exclude: Exclusion = field(default_factory=Exclusion)
     holes: Holes = Holes.KEEP
-    xattrs: XattrPolicy = XattrPolicy()
+    xattrs: XattrPolicy = field(default_factory=XattrPolicy)
     owner: Owner | None = (0, 0)
 
 
@@ -82,7 +82,7 @@ def parse_owner(text: str) -> Owner | None:
 
 
 def set_times(inodes: Iterable[Inode], clamp: int | None, time: int) -> None:
-    """Give directories that nobody described the build's time, and let no other mtime be later than ``clamp``.
+    """Give directories that nobody described the build's time; let no other mtime be later than ``clamp``.
 
     Args:
         inodes: Every inode once.

@@ -19,8 +19,8 @@ def test_name_based_uuid_is_the_example_of_rfc_9562() -> None:
 
 def test_derive_uuid_known_answer() -> None:
     # printf '\xa4\xc9\xf9\xd2\x6a\x0e\x4b\x7d\x9e\x21\x57\xc3\xf1\xd8\xb0\x6e%s\0%s' imgwriter 'disk guid'
-    # | sha256sum (bash 5.2, coreutils 9.1) gives dd3a7209405161b10f9cd7d0cb512fcc...; then the version nibble becomes 8
-    # and the two variant bits 10.
+    # | sha256sum (bash 5.2, coreutils 9.1) gives dd3a7209405161b10f9cd7d0cb512fcc...;
+    # then the version nibble becomes 8 and the two variant bits 10.
     assert str(derive_uuid("imgwriter", "disk guid")) == "dd3a7209-4051-81b1-8f9c-d7d0cb512fcc"
 
 

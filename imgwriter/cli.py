@@ -1,0 +1,199 @@
+"""The command line: arguments in, exit status out; the only module that prints or reads the environment.
+
+Standard output carries what was asked for (the table, or the document of ``--json``), standard error the
+rest. What takes time to import is imported by the command that needs it: ``imgwriter --version`` loads
+argparse and nothing more.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import imgwriter
+from imgwriter import options
+from imgwriter.errors import CapacityError, ImgwriterError, PlanInvariantError, show
+
+if TYPE_CHECKING:
+    from imgwriter.build import ImagePlan, Progress, Result
+
+DONE = 0
+REFUSED = 1
+USAGE = 2
+BUG = 3
+SIGNALLED = 128
+"""Added to a signal's number, as a shell reports it."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(BaseException):
+    """A signal asked to stop. Not an Exception: nothing on the way up may take it for an error of its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Args:
+        argv: The arguments without the program's name; the process's own when None.
+    """
+    parser = options.make_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.version:
+        return _printed(f"imgwriter {imgwriter.__version__}")
+    if arguments.command is None:
+        parser.error("no command is given")
+    return _guarded(arguments, _build)
+
+
+def _guarded(arguments: Namespace, command: Callable[[Namespace], int]) -> int:
+    """Run a command; turn what ends it into a sentence and an exit status."""
+    try:
+        with _signals_raise():
+            return command(arguments)
+    except Stopped as stop:
+        name = signal.Signals(stop.number).name
+        _complain(f"stopped by {name}; no unfinished file is left behind")
+        return SIGNALLED + stop.number
+    except BrokenPipeError:
+        _forget_stdout()
+        return SIGNALLED + signal.SIGPIPE
+    except PlanInvariantError as error:
+        return _bug(error, arguments.debug)
+    except ImgwriterError as error:
+        _show_traceback(arguments.debug)
+        _complain(str(error))
+        if isinstance(error, CapacityError) and error.largest:
+            print(_largest(error.largest), file=sys.stderr)
+        return REFUSED
+    except Exception as error:  # the last resort: any other error is a bug, and the user is told so
+        return _bug(error, arguments.debug)
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP end the block by an exception, so that all is cleaned up."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in _SIGNALS:  # a second one must not disturb the cleaning up
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    # nohup and background jobs ignore some: that stays.
+    before = {each: signal.getsignal(each) for each in _SIGNALS}
+    for each, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _build(arguments: Namespace) -> int:
+    spec = options.to_spec(arguments, dict(os.environ))
+    from imgwriter.build import (
+        plan_image,
+        write_image,
+    )  # after the request is known to make sense: it is slow
+
+    started = _now()
+    plan = plan_image(spec)
+    for warning in plan.warnings:
+        _complain(f"warning: {warning}")
+    if arguments.dry_run:
+        return _report(arguments, plan, None)
+    with _progress(arguments, len(plan.inventory.inodes)) as progress:
+        result = write_image(plan, progress, started)
+    return _report(arguments, plan, result)
+
+
+def _now() -> float:
+    import time
+
+    return time.monotonic()
+
+
+def _report(arguments: Namespace, plan: ImagePlan, result: Result | None) -> int:
+    from imgwriter import report
+
+    if arguments.json:
+        import json
+
+        return _printed(json.dumps(report.document(plan, result), indent=2))
+    if arguments.quiet and result is not None:
+        return DONE
+    last = "dry run: nothing was written" if result is None else report.summary(result)
+    return _printed(f"{report.table(plan)}\n\n{last}")
+
+
+@contextmanager
+def _progress(arguments: Namespace, files: int) -> Iterator[Progress | None]:
+    """Give a progress bar's function on a terminal, else None."""
+    if arguments.quiet or not sys.stderr.isatty():
+        yield None
+        return
+    # rich takes a fifth of a second to import, so only where a bar is seen.
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"{files:,} files", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _printed(text: str) -> int:
+    """Print to standard output, all of it, and return DONE."""
+    # A path may hold bytes that are no text: they go out as they came in.
+    sys.stdout.buffer.write(os.fsencode(text) + b"\n")
+    sys.stdout.buffer.flush()
+    return DONE
+
+
+def _complain(message: str) -> None:
+    print(f"imgwriter: {show(os.fsencode(message))}", file=sys.stderr)
+
+
+def _largest(largest: Sequence[tuple[int, bytes]]) -> str:
+    from imgwriter.units import format_size
+
+    return "\n".join(
+        ["the largest files:", *(f"{format_size(size):>12}  {show(path)}" for size, path in largest)]
+    )
+
+
+def _bug(error: BaseException, debug: bool) -> int:
+    _show_traceback(debug)
+    remedy = "please report it" if debug else "please report it with the output of --debug"
+    _complain(f"this is a bug in imgwriter, {remedy}: {type(error).__name__}: {error}")
+    return BUG
+
+
+def _show_traceback(debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+
+
+def _forget_stdout() -> None:
+    """Let Python end without writing to a pipe that nobody reads."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,167 @@
+"""What is told about an image: a table for people, a document for machines.
+
+Both come from the same rows, so that they cannot differ. docs/command-line.md describes the document; a field
+is added to it without notice, a field removed or changed raises ``schema``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import imgwriter
+from imgwriter.build import FileSystem, ImagePlan, Result
+from imgwriter.disk import Partition
+from imgwriter.errors import show
+from imgwriter.units import MiB, format_size
+
+SCHEMA = 1
+"""The version of the document."""
+
+Document = dict[str, Any]
+"""A JSON object."""
+
+
+def document(plan: ImagePlan, result: Result | None = None) -> Document:
+    """Return what ``--json`` prints.
+
+    Args:
+        plan: The image.
+        result: How it was written; None on a dry run.
+    """
+    layout = plan.layout
+    return {
+        "schema": SCHEMA,
+        "imgwriter": imgwriter.__version__,
+        "dry_run": result is None,
+        "image": {
+            "path": os.fsdecode(plan.path),
+            "format": plan.spec.format,
+            "size": layout.disk_size,
+            "allocated": None if result is None else result.allocated,
+            "sha256": None if result is None else result.sha256,
+        },
+        "disk": {
+            "partition_table": layout.kind,
+            "scheme": layout.scheme,
+            "compat": plan.spec.compat,
+            "sector_size": layout.sector_size,
+            "guid": None if layout.disk_guid is None else str(layout.disk_guid),
+            "signature": None if layout.disk_signature is None else f"{layout.disk_signature:08x}",
+        },
+        "partitions": [_partition(plan, partition) for partition in layout.partitions],
+        "content": {
+            "names": plan.inventory.names,
+            "inodes": len(plan.inventory.inodes),
+            "size": plan.inventory.size,
+        },
+        "sidecars": {} if result is None else {k: os.fsdecode(path) for k, path in result.sidecars.items()},
+        "warnings": list(plan.warnings),
+        "seconds": None if result is None else round(result.seconds, 3),
+    }
+
+
+def _partition(plan: ImagePlan, partition: Partition) -> Document:
+    sector = plan.layout.sector_size
+    return {
+        "number": partition.number or None,
+        "role": partition.role,
+        "name": partition.name or None,
+        "start": partition.start,
+        "size": partition.size,
+        "first_lba": partition.start // sector,
+        "last_lba": partition.end // sector - 1,
+        "type": None if partition.type_guid is None else str(partition.type_guid),
+        "mbr_type": partition.mbr_type,
+        "active": partition.active,
+        "partuuid": plan.layout.partuuid(partition),
+        "file_system": _file_system(plan.file_system(partition)),
+    }
+
+
+def _file_system(file_system: FileSystem | None) -> Document | None:
+    if file_system is None:
+        return None
+    planned = file_system.plan
+    found = {
+        "type": planned.type_name,
+        "label": file_system.label or None,
+        "uuid": file_system.uuid,
+        "size": planned.size,
+        "used": planned.used,
+        "free": planned.free,
+        "names": file_system.names,
+    }
+    # What only one of the file systems has.
+    for name in ("block_size", "inodes", "free_inodes", "features", "fat_type", "cluster_size"):
+        if hasattr(planned, name):
+            found[name] = getattr(planned, name)
+    return found
+
+
+def table(plan: ImagePlan) -> str:
+    """Return the layout as lines of text: one row a partition, then the identifiers fstab knows them by."""
+    layout = plan.layout
+    name = {"mbr": "MBR", "gpt": "GPT", "none": "no partition table"}[layout.scheme]
+    title = f"{show(plan.path)}: {format_size(layout.disk_size)}, {name}"
+    if layout.disk_guid is not None:
+        title += f" {layout.disk_guid}"
+    if layout.disk_signature is not None:
+        title += f" {layout.disk_signature:08x}"
+    rows = [_row(plan, partition) for partition in layout.partitions]
+    header = ("#", "role", "type", "offset", "size", "used", "free", "label")
+    lines = [title, "", *_columns([header, *rows], right=(3, 4, 5, 6)), ""]
+    lines += _columns([row for partition in layout.partitions for row in _identifiers(plan, partition)])
+    return "\n".join(lines)
+
+
+def _row(plan: ImagePlan, partition: Partition) -> Sequence[str]:
+    file_system = plan.file_system(partition)
+    number = str(partition.number) if partition.number else "-"
+    place = (_size(partition.start), _size(partition.size))
+    if file_system is None:
+        return (number, partition.role, "-", *place, "-", "-", "-")
+    planned = file_system.plan
+    kind = f"FAT{planned.fat_type}" if hasattr(planned, "fat_type") else planned.type_name
+    used, free = _size(planned.used), _size(planned.free)
+    return (number, partition.role, kind, *place, used, free, file_system.label or "-")
+
+
+def _identifiers(plan: ImagePlan, partition: Partition) -> list[Sequence[str]]:
+    file_system = plan.file_system(partition)
+    partuuid = plan.layout.partuuid(partition)
+    uuid = "" if file_system is None else f"UUID={file_system.uuid}"
+    words = (uuid,) if partuuid is None else (uuid, f"PARTUUID={partuuid}")
+    return [(partition.role, *words)] if any(words) else []
+
+
+def _size(size: int) -> str:
+    """Return bytes as MiB, so that a column can be compared: exact, or with one decimal."""
+    if size % MiB == 0:
+        return f"{size // MiB:,} MiB"
+    return f"{size / MiB:,.1f} MiB" if size * 10 >= MiB else format_size(size)
+
+
+def _columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Return the rows with their columns aligned, two spaces between."""
+    widths: dict[int, int] = {}
+    for row in rows:
+        for index, cell in enumerate(row):
+            widths[index] = max(widths.get(index, 0), len(cell))
+    return [
+        "  ".join(
+            cell.rjust(widths[i]) if i in right else cell.ljust(widths[i]) for i, cell in enumerate(row)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def summary(result: Result) -> str:
+    """Return the last line: what was made, in what time."""
+    tree = result.plan.inventory
+    rate = f", {result.allocated / MiB / result.seconds:,.0f} MiB/s" if result.seconds > 0 else ""
+    return (
+        f"{len(tree.inodes):,} files and directories, {format_size(result.allocated)} written"
+        f" in {result.seconds:.2f} s{rate}"
+    )

@@ -1,0 +1,164 @@
+"""The same input gives the same bytes, whoever builds, where, when and with which Python.
+
+What may vary is varied for real: in processes of their own, under changed environments.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.golden import sample
+
+pytestmark = pytest.mark.compat
+
+REPOSITORY = Path(__file__).parents[2]
+WORDS = ("--partition-table", "efi", "--additional-space", "0", "--esp-content", "tool:/EFI/tool", "--sha256")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that anybody may enter, with the tree, the same backwards, and a file for the ESP."""
+    place = tmp_path_factory.mktemp("same")
+    for parent in (place, place.parent, place.parent.parent):
+        parent.chmod(0o755)
+    sample.write_tree(place / "tree")
+    sample.write_tree(place / "backwards", backwards=True)
+    (place / "tool").write_bytes(sample.noise(5_000, "tool"))
+    os.utime(place / "tool", (sample.TIME, sample.TIME))
+    return place
+
+
+@pytest.fixture(scope="module")
+def expected(place: Path) -> str:
+    """The sum that every other build is held against."""
+    return build(place, "expected")
+
+
+def build(
+    place: Path,
+    name: str,
+    *words: str,
+    tree: str = "tree",
+    command: Sequence[str | Path] = (sys.executable, "-m", "imgwriter"),
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    umask: int = 0o022,
+) -> str:
+    """Build into a directory of its own and return the image's sum."""
+    output = place / name
+    given = ("--tree", tree if cwd else place / tree, "--output", output, "--quiet", *WORDS, *words)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})}
+    done = subprocess.run(
+        [*command, "build", *given], capture_output=True, cwd=cwd or place, env=environment, umask=umask
+    )
+    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
+    total = (output / "nixos.img.sha256").read_text().split()[0]
+    shutil.rmtree(output)
+    return total
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"TZ": "Pacific/Kiritimati"},
+        {"TZ": "America/St_Johns"},
+        {"LC_ALL": "C"},
+        {"LC_ALL": "POSIX", "PYTHONUTF8": "0"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        {"LC_ALL": "C.UTF-8"},
+        {"LC_ALL": "tr_TR.UTF-8"},
+        {"PYTHONHASHSEED": "0"},
+        {"PYTHONHASHSEED": "12345"},
+        {"PYTHONOPTIMIZE": "2"},
+        {"HOME": "/nonexistent", "USER": "nobody"},
+    ],
+    ids=str,
+)
+def test_the_environment_does_not_show(env: dict[str, str], place: Path, expected: str) -> None:
+    assert build(place, "out", env=env) == expected
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_the_umask_does_not_show(umask: int, place: Path, expected: str) -> None:
+    assert build(place, "out", umask=umask) == expected
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "7"])
+def test_the_number_of_threads_does_not_show(threads: str, place: Path, expected: str) -> None:
+    assert build(place, "out", "--threads", threads) == expected
+
+
+def test_the_working_directory_does_not_show(place: Path, expected: str) -> None:
+    assert build(place, "out", cwd=place) == expected
+    elsewhere = place / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy2(place / "tool", elsewhere)
+    assert build(place, "out", tree="../tree", cwd=elsewhere) == expected
+
+
+def test_the_order_of_readdir_does_not_show(place: Path, expected: str) -> None:
+    many = "usr/share/many"
+    assert os.listdir(place / "tree" / many) != os.listdir(place / "backwards" / many)
+    assert build(place, "out", tree="backwards") == expected
+
+
+def test_what_was_there_does_not_show(place: Path, expected: str) -> None:
+    (place / "out").mkdir()
+    (place / "out" / "nixos.img").write_bytes(b"\xff" * (1 << 20))
+    assert build(place, "out") == expected
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_the_user_does_not_show(place: Path, expected: str) -> None:
+    """Built by user 65534, who needs no root for any of it."""
+    (place / "theirs").mkdir()
+    os.chown(place / "theirs", 65534, 65534)
+    # The modules are loaded first: the interpreter may stand where that user cannot read.
+    code = (
+        "import os, sys, imgwriter.build, imgwriter.report, imgwriter.cli;"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(imgwriter.cli.main())"
+    )
+    assert build(place, "theirs", command=(sys.executable, "-c", code)) == expected
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_the_version_of_python_does_not_show(version: str, place: Path, expected: str) -> None:
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        python = Path(sys.executable)
+    else:
+        python = REPOSITORY / f".venv-{version}" / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"no environment for Python {version}: `make setup` makes one where it is installed")
+    assert build(place, "out", command=(python, "-m", "imgwriter")) == expected
+
+
+def test_a_change_of_one_byte_shows(place: Path, expected: str) -> None:
+    """The sums can tell: one byte, one mode, one second each give another."""
+    tree = place / "changed"
+    for change in (_change_byte, _change_mode, _change_time):
+        sample.write_tree(tree)
+        change(tree / "usr/share/block")
+        assert build(place, "out", tree="changed") != expected, change
+        shutil.rmtree(tree)
+
+
+def _change_byte(path: Path) -> None:
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _change_mode(path: Path) -> None:
+    path.chmod(0o640)
+
+
+def _change_time(path: Path) -> None:
+    before = path.stat()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))

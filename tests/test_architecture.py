@@ -1,0 +1,223 @@
+"""The layers stay as docs/architecture.md draws them: read from the sources, nothing is imported.
+
+::
+
+    L5  cli  options  report  __main__
+    L4  build                                    imgwriter itself: the public names
+    L3  disk   sink   sidecar   tree/*
+    L2  mbr  gpt  ext4/  fat/                    siblings do not know each other, except gpt -> mbr
+    L1  extent  filedata  tree.inventory  spec  identifiers
+    L0  errors  units
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "imgwriter"
+
+# Longest prefix wins: tree.inventory is below the rest of tree.
+LAYERS = {
+    "errors": 0, "units": 0,
+    "extent": 1, "filedata": 1, "tree.inventory": 1, "spec": 1, "identifiers": 1,
+    "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2,
+    "disk": 3, "sink": 3, "sidecar": 3, "tree": 3,
+    "build": 4, "": 4,
+    "cli": 5, "options": 5, "report": 5, "__main__": 5,
+}  # fmt: skip
+
+# (who, whom) within one layer. Everything else goes down.
+SIDEWAYS = {
+    ("units", "errors"),  # a size that is no size is refused
+    ("filedata", "extent"),  # kinds of Data
+    ("tree.inventory", "extent"),  # a file's content is a Data
+    ("gpt", "mbr"),  # the protective MBR
+    ("", "build"),  # the public names
+    ("cli", "options"),
+    ("cli", "report"),
+    ("__main__", "cli"),
+}
+
+# Modules imported inside functions, and why: each would be paid by commands that do not need it.
+LAZY = {
+    ("cli", "imgwriter.build"): "construct, pyfatfs and all the planning: --version and --help need none",
+    ("cli", "imgwriter.report"): "with build",
+    ("cli", "imgwriter.units"): "re; only for a message",
+    ("cli", "json"): "only for --json",
+    ("cli", "rich.console"): "200 ms; only where a bar is seen",
+    ("cli", "rich.progress"): "200 ms; only where a bar is seen",
+    ("cli", "time"): "only for a build",
+    ("cli", "traceback"): "only for --debug",
+    ("options", "imgwriter.spec"): "dataclasses: 20 ms that --version does without",
+    ("options", "uuid"): "only where an identifier is given",
+    ("", "importlib"): "the public names are imported when asked for: 100 ms that --version does without",
+    ("tree.compression", "zstandard"): "30 ms; only for .tar.zst",
+}  # fmt: skip
+
+# What touches files, clocks, chance or other processes has no place where decisions are made.
+IMPURE = {
+    "os", "io", "time", "random", "secrets", "tempfile", "shutil", "pathlib", "glob", "fcntl", "socket",
+    "threading",
+}  # fmt: skip
+
+
+class Import(NamedTuple):
+    """One imported module: by whom, whom (dotted), and whether inside a function."""
+
+    importer: str
+    imported: str
+    inside_function: bool
+    line: int
+
+
+def _name(path: Path) -> str:
+    """Return a module's dotted name inside the package; the package itself is ""."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text())
+
+
+def _is_type_checking(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def _imports(module: str) -> Iterator[Import]:
+    """Yield what a module imports when it runs: what only a type checker sees is left out."""
+
+    def visit(node: ast.AST, inside: bool) -> Iterator[Import]:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module, alias.name, inside, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno} imports relatively"
+            for alias in node.names:
+                yield Import(module, _target(node.module or "", alias.name), inside, node.lineno)
+        elif not (isinstance(node, ast.stmt) and _is_type_checking(node)):
+            inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for child in ast.iter_child_nodes(node):
+                yield from visit(child, inside)
+
+    yield from visit(_tree(module), False)
+
+
+def _target(module: str, name: str) -> str:
+    """Return the module that ``from module import name`` means."""
+    inner = f"{module}.{name}".removeprefix("imgwriter.")
+    return f"imgwriter.{inner}" if module.startswith("imgwriter") and inner in MODULES else module
+
+
+def _unit(module: str) -> str:
+    """Return the layers' name for a module: itself, or the package that it is in."""
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        if (prefix := ".".join(parts[:length])) in LAYERS:
+            return prefix
+    raise AssertionError(f"imgwriter.{module} has no layer; give it one in {Path(__file__).name}")
+
+
+def _inner(imported: str) -> str | None:
+    """Return the name inside the package, or None for a module of somebody else's."""
+    if imported == "imgwriter":
+        return ""
+    return imported.removeprefix("imgwriter.") if imported.startswith("imgwriter.") else None
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module: str) -> None:
+    importer = _unit(module)
+    for item in _imports(module):
+        inner = _inner(item.imported)
+        if inner is None or _unit(inner) == importer or (importer, _unit(inner)) in SIDEWAYS:
+            continue
+        imported = _unit(inner)
+        assert LAYERS[imported] < LAYERS[importer], (
+            f"{MODULES[module]}:{item.line}: {importer} (L{LAYERS[importer]}) imports "
+            f"{imported} (L{LAYERS[imported]})"
+        )
+
+
+def test_no_cycles() -> None:
+    """Also within a package; imports inside functions count."""
+    graph = {m: {i for x in _imports(m) if (i := _inner(x.imported)) is not None and i != m} for m in MODULES}
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path[path.index(module) :], module))
+        if module not in done:
+            for imported in sorted(graph[module]):
+                visit(imported, (*path, module))
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_stand_at_the_top(module: str) -> None:
+    for item in _imports(module):
+        if item.inside_function:
+            assert (module, item.imported) in LAZY, f"{MODULES[module]}:{item.line} imports {item.imported}"
+
+
+def test_every_lazy_import_that_is_allowed_exists() -> None:
+    lazy = {(item.importer, item.imported) for m in MODULES for item in _imports(m) if item.inside_function}
+    assert LAZY.keys() - lazy == set()
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if LAYERS[_unit(m)] == 2 or m in ("disk", "units")])
+def test_decisions_are_pure(module: str) -> None:
+    found = {item.imported.partition(".")[0] for item in _imports(module)} & IMPURE
+    assert not found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_other_program_is_called(module: str) -> None:
+    for item in _imports(module):
+        assert item.imported.partition(".")[0] not in ("subprocess", "pty", "multiprocessing"), item
+    calls = _attributes(module) & {"system", "popen", "execv", "execvp", "posix_spawn", "spawnv", "fork"}
+    assert not calls
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "cli"])
+def test_only_cli_prints_and_reads_the_environment(module: str) -> None:
+    names = {node.id for node in ast.walk(_tree(module)) if isinstance(node, ast.Name)}
+    assert not names & {"print", "input"}
+    assert not _attributes(module) & {"environ", "environb", "getenv", "getenvb", "stdout", "stderr"}
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if _unit(m) not in ("sink", "sidecar") and m != "tree.spool"]
+)
+def test_only_the_sink_writes(module: str) -> None:
+    """sidecar writes the files beside the image, and tree.spool a file without a name."""
+    writing = {
+        "write", "pwrite", "pwritev", "writev", "truncate", "ftruncate", "copy_file_range", "sendfile",
+        "rename", "replace_file", "unlink", "rmdir", "write_bytes", "write_text",
+    }  # fmt: skip
+    # cli: standard output's buffer, as print() has no bytes. build: the folder it made, when nothing came of it.
+    allowed = {"cli": {"write"}, "build": {"rmdir"}}
+    assert _attributes(module, but_of="sink") & writing <= allowed.get(module, set())
+
+
+def _attributes(module: str, but_of: str = "") -> set[str]:
+    """Return the names after a dot, less those of the name ``but_of``."""
+    nodes = [node for node in ast.walk(_tree(module)) if isinstance(node, ast.Attribute)]
+    return {n.attr for n in nodes if not (isinstance(n.value, ast.Name) and n.value.id == but_of)}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_is(module: str) -> None:
+    assert ast.get_docstring(_tree(module)), f"{MODULES[module]} has no docstring"

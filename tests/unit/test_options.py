@@ -1,0 +1,144 @@
+"""The words of the command line: what each argument's text means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from imgwriter import options
+from imgwriter.errors import SpecError
+from imgwriter.spec import Content, ImageSpec
+from imgwriter.units import GiB, MiB
+
+GUID = "97FD5997-F390-0B4A-A3F8-D106C1723AEA"
+
+
+def spec(*words: str, **environ: str) -> ImageSpec:
+    return options.to_spec(options.make_parser().parse_args(["build", "--tree", "t", *words]), environ)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a:b", ("a", "b")),
+        ("a:/b:0644", ("a", "/b", "0644")),
+        ("a:b::root:wheel", ("a", "b", None, "root", "wheel")),
+        ("a:b:u+x,go-w:0:0", ("a", "b", "u+x,go-w", "0", "0")),
+        (r"pci\:0:/sys/pci\:0", ("pci:0", "/sys/pci:0")),
+        (r"back\\slash:b", ("back\\slash", "b")),
+        (r"end\\:b", ("end\\", "b")),
+        (r"a\b:c", (r"a\b", "c")),
+        ("/etc/*.conf:/etc", ("/etc/*.conf", "/etc")),
+    ],
+)
+def test_content(text: str, words: tuple[str | None, ...]) -> None:
+    assert options.parse_content(text) == words
+
+
+@pytest.mark.parametrize("text", ["", "a", ":b", "a:", "a:b:0644:root", "a:b:0644:root:root:x", r"a\:b"])
+def test_content_refused(text: str) -> None:
+    with pytest.raises(SpecError, match=r"give 2, 3 or 5 words"):
+        options.parse_content(text)
+
+
+def test_contents_become_values() -> None:
+    made = spec(
+        "--content", "motd:/etc/motd:0600:root:0", "--partition-table", "efi", "--esp-content", "x:/EFI"
+    )
+    assert made.contents == [Content("motd", "/etc/motd", "0600", "root", "0")]
+    assert made.esp_contents == [Content("x", "/EFI")]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("auto", None), ("1200", 1200 * MiB), ("2GiB", 2 * GiB), ("512M", 512 * MiB), ("1048576B", MiB)],
+)
+def test_disk_size(text: str, size: int | None) -> None:
+    assert spec("--disk-size", text).disk_size == size
+
+
+@pytest.mark.parametrize(("text", "owner"), [("preserve", None), ("1000:100", (1000, 100)), ("0:0", (0, 0))])
+def test_owner(text: str, owner: tuple[int, int] | None) -> None:
+    assert spec("--owner", text).owner == owner
+
+
+def test_identifiers() -> None:
+    made = spec(
+        *("--partition-table", "efi", "--disk-guid", GUID.lower(), "--partition-guid", f"2={GUID}"),
+        *("--fat-volume-id", "c44c-7503", "--root-uuid", GUID, "--hash-seed", GUID, "--seed", "s"),
+    )
+    assert made.disk_guid == made.root_uuid == made.hash_seed == UUID(GUID)
+    assert made.partition_guids == {2: UUID(GUID)}
+    assert (made.fat_volume_id, made.seed) == (0xC44C7503, "s")
+    assert spec("--disk-signature", "0xE5DA1041").disk_signature == 0xE5DA1041
+
+
+@pytest.mark.parametrize(
+    ("epoch", "given", "expected"),
+    [
+        (None, None, (1, None)),
+        ("1700000000", None, (1700000000, 1700000000)),
+        ("1700000000", "5", (5, 1700000000)),
+        (None, "5", (5, None)),
+        ("", None, (1, None)),
+        ("0", None, (0, 0)),
+    ],
+)
+def test_times(epoch: str | None, given: str | None, expected: tuple[int, int | None]) -> None:
+    environ = {} if epoch is None else {"SOURCE_DATE_EPOCH": epoch}
+    made = spec(*([] if given is None else ["--time", given]), **environ)
+    assert (made.time, made.clamp) == expected
+
+
+@pytest.mark.parametrize("epoch", ["yesterday", "-1", "1.5", " 1", "0x10", "1" * 12, "１"])
+def test_a_bad_epoch_is_refused(epoch: str) -> None:
+    with pytest.raises(SpecError, match="SOURCE_DATE_EPOCH"):
+        spec(SOURCE_DATE_EPOCH=epoch)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--disk-size", "big"],
+        ["--owner", "root"],
+        ["--owner", "1:2:3"],
+        ["--time", "-1"],
+        ["--root-uuid", "F222513B"],
+        ["--disk-guid", "97FD5997-D90B-4AA3-8D16-C1723AEA73C"],  # nixpkgs' own, one digit short
+        ["--partition-guid", GUID],
+        ["--partition-guid", f"0={GUID}"],
+        ["--disk-signature", "123456789"],
+        ["--fat-volume-id", "12-345678"],
+        ["--block-size", "4K"],
+        ["--holes", "many"],
+        ["--disk-siz", "12"],
+        ["stray"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_understood_is_status_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        spec(*words)
+    assert caught.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("imgwriter") and said.err.count("\n") == 1 and "--help" in said.err
+
+
+def test_a_partition_guid_twice_is_refused() -> None:
+    with pytest.raises(SpecError, match="partition 2 is given a GUID twice"):
+        spec("--partition-guid", f"2={GUID}", "--partition-guid", f"2={GUID}")
+
+
+def test_every_field_of_the_spec_has_an_option_and_a_line_in_the_documentation() -> None:
+    parser = options.make_parser()
+    build = parser._subparsers._group_actions[0].choices["build"]  # type: ignore[union-attr,index]  # argparse has no other way
+    names = {action.option_strings[-1] for action in build._actions} - {"--help"}
+    text = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+    assert [name for name in sorted(names) if f"`{name}" not in text] == []
+    fields = {f"--{name.replace('_', '-')}" for name in ImageSpec.__dataclass_fields__}
+    # A repeated option is singular, its field plural; --clamp is SOURCE_DATE_EPOCH.
+    singular = {name[:-1] if name.endswith("s") and name not in names else name for name in fields}
+    assert singular - names == {"--clamp"}

@@ -1,0 +1,141 @@
+"""ImageSpec: every contradiction is refused when the request is made, by name and with a remedy."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+from uuid import UUID
+
+import pytest
+
+from imgwriter import disk
+from imgwriter.errors import SpecError
+from imgwriter.spec import BOOT_TABLES, ESP_TABLES, Content, ImageSpec, TableKind
+from imgwriter.units import MiB
+
+SOME_UUID = UUID("12345678-1234-5678-1234-567812345678")
+ESP_FILE = (Content("loader.efi", "/EFI/BOOT/BOOTX64.EFI"),)
+
+
+def spec(**given: Any) -> ImageSpec:
+    return ImageSpec(**{"trees": ["rootfs"], **given})
+
+
+def test_defaults_are_the_seed_scripts() -> None:
+    """Source: make-disk-image.nix as its author wrote it: the parameters, and mkfs's ``-L nixos``."""
+    made = spec()
+    assert (made.partition_table, made.fs_type, made.format) == ("legacy", "ext4", "raw")
+    assert (made.label, made.output, made.base_name) == ("nixos", "nixos-disk-image", "nixos")
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"trees": []}, "nothing is given"),
+    ({"trees": ["-", b"-"]}, "standard input"),
+    ({"partition_table": "bsd"}, "partition table 'bsd' is unknown; use one of legacy"),
+    ({"compat": "debian"}, "compatibility 'debian'"),
+    ({"holes": "dig"}, "holes 'dig'"),
+    ({"hard_links": "keep"}, "hard links 'keep'"),
+    *(
+        ({"format": name}, f"format '{name}' is not written yet")
+        for name in ("qcow2", "vpc", "vdi", "vhdx", "vmdk")
+    ),
+    ({"format": "iso"}, "format 'iso' is unknown; use one of raw"),
+    *(
+        ({"fs_type": name}, f"'{name}' is not written by imgwriter")
+        for name in ("xfs", "btrfs", "f2fs", "zfs")
+    ),
+    ({"fs_type": "ext5"}, "file system type 'ext5' is unknown"),
+    *(({"fs_type": name}, "needs partition table 'none'") for name in ("ext3", "ext2", "vfat")),
+    ({"fs_type": "vfat", "partition_table": "efi"}, "not 'efi'"),
+    ({"sector_size": 520}, "sector size 520"),
+    ({"block_size": 8192}, "block size 8192"),
+    ({"block_size": 1024, "sector_size": 4096}, "less than the sector size 4096"),
+    ({"block_size": 2048, "sector_size": 4096}, "less than the sector size 4096"),
+    ({"fat_type": 64, "partition_table": "efi"}, "FAT type 64"),
+    ({"label": "seventeen letters"}, "17 bytes"),
+    ({"label": "neuf lettres é à é"}, "21 bytes"),
+    ({"label": "twelve-chars", "fs_type": "vfat", "partition_table": "none"}, "room for 11"),
+    ({"label": "a\0b"}, "NUL"),
+    ({"disk_size": 0}, "disk size 0 B"),
+    ({"boot_end": 0, "partition_table": "efi"}, "boot end 0 B"),
+    ({"additional_space": -1}, "less than nothing"),
+    ({"additional_space": MiB, "disk_size": 100 * MiB}, "has no meaning with the fixed disk size 100 MiB"),
+    ({"inodes": 0}, "inodes: 0"),
+    ({"threads": 0}, "threads: 0"),
+    ({"inodes": 100, "inode_ratio": 4096}, "leave one of them out"),
+    ({"time": -1}, "time -1"),
+    ({"time": 1 << 34}, "time 17179869184"),
+    ({"owner": (0, 1 << 32)}, "owner 0:4294967296"),
+    ({"contents": [Content("", "/etc")]}, "lacks one of them"),
+    ({"contents": [Content("motd", "")]}, "lacks one of them"),
+    ({"contents": [Content("motd", "/etc/motd", None, "root")]}, "a user or a group alone"),
+    ({"esp_contents": ESP_FILE}, "partition table 'legacy' has none"),
+    ({"esp_contents": ESP_FILE, "partition_table": "legacy+boot"}, "use one of efi, efixbootldr, hybrid"),
+    ({"boot_contents": ESP_FILE, "partition_table": "efi"}, "use one of legacy+boot, efixbootldr"),
+    ({"esp_contents": [Content("a", "/a", "0644")], "partition_table": "efi"}, "FAT has neither"),
+    ({"esp_contents": [Content("a", "/a", None, "0", "0")], "partition_table": "efi"}, "FAT has neither"),
+    ({"fat_type": 16}, "a FAT type is given"),
+    ({"fat_volume_id": 1}, "a FAT volume ID is given"),
+    ({"fat_volume_id": 1 << 32, "partition_table": "efi"}, "not a number of 32 bits"),
+    *(
+        ({"fs_type": "vfat", "partition_table": "none", **more}, "vfat' has no such setting")
+        for more in (
+            {"block_size": 4096},
+            {"features": "^64bit"},
+            {"inodes": 10},
+            {"inode_ratio": 4096},
+            {"root_uuid": SOME_UUID},
+            {"hash_seed": SOME_UUID},
+        )
+    ),
+    ({"base_name": ""}, "base name ''"),
+    ({"base_name": "a/b"}, "base name 'a/b'"),
+    ({"base_name": ".."}, "base name '..'"),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), REFUSED, ids=[str(given) for given, _ in REFUSED])
+def test_refuses(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        spec(**given)
+    message = str(caught.value)
+    assert words in message
+    # One sentence with a remedy: what is wrong, a semicolon, what to do.
+    assert "; " in message and "\n" not in message and not message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"label": "sixteen--letters"},
+        {"label": "eleven-char", "fs_type": "vfat", "partition_table": "none"},
+        {"fs_type": "ext2", "partition_table": "none", "block_size": 1024},
+        {"sector_size": 4096, "block_size": 4096},
+        {"additional_space": 0},
+        {"time": 0},
+        {"time": (1 << 34) - 1},
+        {"owner": (0, (1 << 32) - 1)},
+        {"owner": None},
+        {"trees": [], "contents": [Content("motd", "/etc/motd", "0644", "root", "root")]},
+        {"esp_contents": ESP_FILE, "boot_contents": ESP_FILE, "partition_table": "efixbootldr"},
+        {"fat_volume_id": (1 << 32) - 1, "partition_table": "hybrid"},
+        {"fat_type": 12, "fs_type": "vfat", "partition_table": "none"},
+    ],
+    ids=str,
+)
+def test_accepts(given: dict[str, Any]) -> None:
+    spec(**given)
+
+
+def test_facts_about_the_tables_are_what_disk_lays_out() -> None:
+    """The spec knows by name which tables have boot partitions; the layouts are the disk's."""
+    for kind in get_args(TableKind):
+        layout = disk.plan(kind, disk.disk_size_for(kind, MiB), identifiers=disk.DiskIdentifiers())
+        roles = {partition.role for partition in layout.partitions}
+        assert ("esp" in roles) == (kind in ESP_TABLES)
+        assert ("boot" in roles) == (kind in BOOT_TABLES)
+
+
+def test_has_fat() -> None:
+    assert spec(partition_table="efi").has_fat and spec(partition_table="legacy+boot").has_fat
+    assert spec(partition_table="none", fs_type="vfat").has_fat
+    assert not spec().has_fat and not spec(partition_table="legacy+gpt").has_fat
