@@ -107,14 +107,7 @@ class Plan:
 
     Attributes:
         size: Bytes of the volume.
-        free: Bytes in free clusters.
-        used: Bytes that are not free: files, directories, tables, and what lies beyond the last cluster.
-        cluster_size: Bytes.
-        clusters: Count of clusters.
-        fat_type: 12, 16 or 32.
         type_name: "vfat", as mount and fstab have it.
-        label: The label, "" for none.
-        volume_id: As fstab wants it after ``UUID=``: "ABCD-1234".
     """
 
     __slots__ = ("_allocation", "_content", "_geometry", "_parameters", "size")
@@ -130,30 +123,37 @@ class Plan:
 
     @property
     def free(self) -> int:
+        """Bytes in free clusters."""
         return (self.clusters - self._allocation.used_clusters) * self.cluster_size
 
     @property
     def used(self) -> int:
+        """Bytes that are not free: files, directories, tables, and what lies beyond the last cluster."""
         return self.size - self.free
 
     @property
     def cluster_size(self) -> int:
+        """Bytes of a cluster."""
         return self._geometry.cluster_size
 
     @property
     def clusters(self) -> int:
+        """Count of clusters."""
         return self._geometry.clusters
 
     @property
     def fat_type(self) -> int:
+        """12, 16 or 32."""
         return self._geometry.fat_type.bits
 
     @property
     def label(self) -> str:
+        """The label, "" for none."""
         return self._parameters.label
 
     @property
     def volume_id(self) -> str:
+        """As fstab wants it after ``UUID=``: "ABCD-1234"."""
         number = self._parameters.volume_id
         return f"{number >> 16:04X}-{number & 0xFFFF:04X}"
 
@@ -205,7 +205,8 @@ def plan(inventory: Inventory, parameters: Parameters, size: int, describe: str)
         )
     raise CapacityError(
         f"{describe}: {_name(parameters)} needs {_exactly(smallest)} for {_amount(content)} and "
-        f"{len(content.directories):,} directories, there are {_exactly(size)}; make it larger",
+        f"{len(content.directories):,} directories, there are {_exactly(size)}; "
+        f"make it {_exactly(smallest - size)} larger or put less in",
         smallest,
         size,
         inventory.largest(),

@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Callable
 from typing import BinaryIO, cast
 
-from imgwriter.errors import FormatError, SourceError
+from imgwriter.errors import FormatError, ImgwriterError, SourceError
 
 HEAD = 512
 """Bytes that decide what a stream is: a tar header."""
@@ -62,7 +62,7 @@ class Stream:
 
         Raises:
             FormatError: The compressed bytes are damaged or cut off.
-            SourceError: The source cannot be read.
+            SourceError: The source cannot be read, or needs too much memory.
         """
         try:
             return _read_all(self._raw, length)
@@ -73,8 +73,12 @@ class Stream:
                 raise self._damaged(error) from None
             raise SourceError(f"{self.origin} cannot be read ({error.strerror}); make it readable") from error
 
-    def _damaged(self, error: Exception) -> FormatError:
+    def _damaged(self, error: Exception) -> ImgwriterError:
         reason = str(error).strip().rstrip(".") or type(error).__name__
+        if isinstance(error, MemoryError) or "too much memory" in reason:
+            return SourceError(
+                f"{self.origin} needs too much memory to be decompressed; give it uncompressed"
+            )
         return FormatError(
             f"{self.origin}: the compressed data is damaged or cut off ({reason}); get a whole copy of it",
             "compressed data",

@@ -189,6 +189,8 @@ class Reader:
         if block == _ZERO and not extended:
             self._check_end()
             return block, None
+        if not block and not offset:
+            raise MalformedError("it is empty; give a tar")
         if len(block) < BLOCK or block == _ZERO:
             where = "inside a header" if block else "without its end-of-archive mark"
             raise MalformedError(
@@ -199,6 +201,9 @@ class Reader:
         try:
             info = tarfile.TarInfo.frombuf(block, "iso8859-1", "strict")
         except tarfile.HeaderError as error:
+            if not offset:
+                self.name = b""
+                raise MalformedError(f"it is no tar ({error}); give a directory or a tar") from None
             raise MalformedError(f"its header is damaged ({error}); {_WHOLE}") from None
         if not 0 <= info.size <= MAX_SIZE:
             raise MalformedError(f"its header gives a size of {info.size:,} bytes; {_WHOLE}")
@@ -424,7 +429,7 @@ def _checked_xattrs(found: dict[bytes, bytes]) -> Mapping[bytes, bytes]:
     size = sum(len(name) + len(value) for name, value in found.items())
     if size > _MAX_XATTRS:
         raise MalformedError(
-            f"its extended attributes have {size:,} bytes, and 65,536 is the most a file can have"
+            f"its extended attributes have {size:,} bytes, and a file can have 65,536; leave some out by --xattrs"
         )
     for name in found:
         if b"\0" in name or len(name) > 255:

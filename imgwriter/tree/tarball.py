@@ -187,13 +187,14 @@ class _Tree:
         """Return the components of ``path`` that say something."""
         names = [name for name in path.split(b"/") if name != b"" and name != b"."]
         if b".." in names:
-            raise self._refused(member, f"has '..' in {show(path)}; archive it from the directory above")
+            raise self._refused(member, "has a '..' in its name or link; archive it from the directory above")
         return names
 
     def _make_directories(self, directory: bytes, member: Member) -> Inode:
         """Return the directory a member is in; make what is missing."""
+        names = self._names(directory, member)
         try:
-            return self._lookup.make_directories(self._names(directory, member), self.origin)
+            return self._lookup.make_directories(names, self.origin)
         except SourceError as error:
             raise self._refused(member, f"has no place: {error}") from None
 

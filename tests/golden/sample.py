@@ -42,14 +42,15 @@ LINKS = {"usr/lib/library.so": "library.so.1", "bin": "usr/bin", "etc/long": "y"
 
 def write_tree(root: Path, *, backwards: bool = False) -> None:
     """Make the tree; ``backwards`` makes its entries in the opposite order, so that readdir differs."""
-    paths = sorted({**files(), **LINKS}, reverse=backwards)
+    contents = files()
+    paths = sorted({**contents, **LINKS}, reverse=backwards)
     for path in paths:
         target = root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if path in LINKS:
             target.symlink_to(LINKS[path])
         else:
-            target.write_bytes(files()[path])
+            target.write_bytes(contents[path])
             target.chmod(0o755 if "bin/" in path else 0o644)
     with (root / "sparse").open("wb") as file:
         file.seek(5 << 20)
@@ -64,7 +65,7 @@ def _stamp(root: Path) -> None:
     for number, path in enumerate([*everything, root]):
         nanoseconds = TIME * 10**9 + number * 1_000_000_007
         os.utime(path, ns=(nanoseconds, nanoseconds), follow_symlinks=False)
-        if path.is_dir() and not path.is_symlink():
+        if not path.is_symlink() and path.is_dir():
             path.chmod(0o755)
 
 

@@ -128,9 +128,9 @@ def test_grow_online(block_size: int, tree: Path, tmp_path: Path) -> None:
 
 def test_grow_online_in_a_partition(tree: Path, tmp_path: Path) -> None:
     image = build(tree, tmp_path, "--partition-table", "efi", "--disk-size", "400M")
+    number, offset = _root_partition(image)
     with image.open("r+b") as file:
         file.truncate(900 * MiB)
-    number, offset = _root_partition(image)
     run("sgdisk", "-e", image)
     run("sfdisk", "-N", str(number), image, stdin=b", +\n")
     guest.check([image], f"mount $(root) /mnt\n/tools/resize2fs /dev/vda{number}\numount /mnt\n")

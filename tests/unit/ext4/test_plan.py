@@ -88,7 +88,7 @@ def _descriptors(made):  # type: ignore[no-untyped-def]  # a short hand
 
 
 def test_nothing_overlaps_and_everything_is_inside() -> None:
-    tree = trees.inventory({b"%d" % i: trees.zeros(i * 7919) for i in range(300)})
+    tree = trees.inventory({b"%d" % i: trees.zeros(i * 791) for i in range(300)})
     made = plan(tree, parameters(), 60 * MiB)
     volume = made.volume()  # Volume refuses overlap
     assert all(a.end <= b.start for a, b in pairwise(volume.extents))

@@ -581,6 +581,12 @@ class TestSources:
         with pytest.raises(SourceError, match=f"is in {name} form"):
             tarball.read(io.BytesIO(head + bytes(600)), SourceRules())
 
+    def test_a_window_that_is_too_large_is_refused(self) -> None:
+        """RFC 8878, 3.1.1.1: magic, frame header descriptor, window descriptor of 2 GiB, a raw block."""
+        frame = b"\x28\xb5\x2f\xfd\x00" + bytes([21 << 3]) + b"\x01\0\0"
+        with pytest.raises(SourceError, match="too much memory"):
+            tarball.read(io.BytesIO(frame), SourceRules())
+
     @pytest.mark.parametrize("garbage", [b"", b"x", b"no tar " * 1000, b"\xff" * 512])
     def test_garbage(self, garbage: bytes) -> None:
         with pytest.raises(FormatError):
