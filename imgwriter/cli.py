@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -108,7 +109,7 @@ def _build(arguments: Namespace) -> int:
         write_image,
     )  # after the request is known to make sense: it is slow
 
-    started = _now()
+    started = time.monotonic()
     plan = plan_image(spec)
     for warning in plan.warnings:
         _complain(f"warning: {warning}")
@@ -117,12 +118,6 @@ def _build(arguments: Namespace) -> int:
     with _progress(arguments, len(plan.inventory.inodes)) as progress:
         result = write_image(plan, progress, started)
     return _report(arguments, plan, result)
-
-
-def _now() -> float:
-    import time
-
-    return time.monotonic()
 
 
 def _report(arguments: Namespace, plan: ImagePlan, result: Result | None) -> int:

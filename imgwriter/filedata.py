@@ -15,12 +15,12 @@ from __future__ import annotations
 import errno
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from imgwriter.errors import PlanInvariantError, SourceChangedError, SourceError, show
-from imgwriter.extent import CHUNK, Buffer, Data
+from imgwriter.extent import CHUNK, Buffer, Data, Extent
 
 PACK_LIMIT = 128 << 10
 """Files below this many bytes are best packed: read into one buffer and written with their neighbours.
@@ -232,44 +232,47 @@ class Concatenated:
         yield from _zeros(stop - position)
 
 
-class Part(NamedTuple):
-    """One piece of a :class:`Packed`: all of ``data``, at ``offset`` of the pack."""
-
-    offset: int
-    data: Data
-    label: object
+Part: TypeAlias = tuple[int, Data, object]
+"""One piece of a :class:`Packed`: (offset, all of a Data, label). A plain tuple: there is one a file."""
 
 
 class Packed:
     """Many short pieces in one run of bytes, zeros between them: one extent, few large writes.
 
     Args:
-        length: Bytes in all.
+        start: The offset that the parts' offsets count from.
+        length: Bytes in all, at most CHUNK.
         parts: Sorted by offset, disjoint.
     """
 
-    __slots__ = ("length", "parts")
+    __slots__ = ("length", "parts", "start")
 
-    def __init__(self, length: int, parts: Sequence[Part]) -> None:
+    def __init__(self, start: int, length: int, parts: Sequence[Part]) -> None:
         if length > CHUNK:
             raise PlanInvariantError(f"a pack of {length} bytes is larger than one chunk")
+        self.start = start
         self.length = length
         self.parts = parts
 
     def __len__(self) -> int:
         return self.length
 
+    def __str__(self) -> str:
+        return f"{len(self.parts):,} pieces, {self.parts[0][2]} to {self.parts[-1][2]}"
+
     def read_into(self, view: memoryview) -> None:
         """Fill ``view`` (``len(view) == len(self)``), whatever it held before."""
+        base = self.start
         position = 0
         for offset, data, _ in self.parts:
-            if offset > position:
-                _clear(view, position, offset)
-            position = offset + len(data)
+            low = offset - base
+            if low > position:
+                _clear(view, position, low)
+            position = low + len(data)
             if isinstance(data, FileSlice | HandleSlice):
-                data.read_into(view[offset:position])
+                data.read_into(view[low:position])
             else:
-                view[offset:position] = b"".join(data.chunks(0, len(data)))
+                view[low:position] = b"".join(data.chunks(0, len(data)))
         _clear(view, position, self.length)
 
     def chunks(self, start: int, stop: int) -> Iterator[Buffer]:
@@ -284,6 +287,36 @@ def _clear(view: memoryview, start: int, stop: int) -> None:
     for offset in range(start, stop, len(_ZEROS)):
         count = min(len(_ZEROS), stop - offset)
         view[offset : offset + count] = _ZEROS[:count]
+
+
+def pack(parts: Iterable[Part], alignment: int) -> Iterator[Extent]:
+    """Yield extents that hold ``parts``: those with less than ``alignment`` bytes between them share one.
+
+    Args:
+        parts: Sorted by offset, disjoint.
+        alignment: Bytes of a block or cluster: what lies between two parts of one is zero.
+    """
+    batch: list[Part] = []
+    start = end = 0
+    for part in parts:
+        offset = part[0]
+        part_end = offset + len(part[1])
+        if batch and (offset - end >= alignment or part_end - start > CHUNK):
+            yield _packed(batch, start, end)
+            batch = []
+        if not batch:
+            start = offset
+        batch.append(part)
+        end = part_end
+    if batch:
+        yield _packed(batch, start, end)
+
+
+def _packed(parts: list[Part], start: int, end: int) -> Extent:
+    if len(parts) == 1:
+        return Extent(start, end - start, parts[0][1], 0, parts[0][2])
+    packed = Packed(start, end - start, parts)
+    return Extent(start, end - start, packed, 0, packed)
 
 
 def _unreadable(path: bytes, error: OSError) -> SourceError:

@@ -160,12 +160,12 @@ def _entries(extents: Iterable[Extent]) -> Iterator[dict[str, int | str]]:
         if not isinstance(e.data, Packed):
             yield _entry(e.start, e.length, e.data_start, e.label)
             continue
-        shift = e.start - e.data_start
-        for part in e.data.parts:
-            start = max(part.offset + shift, e.start)
-            end = min(part.offset + len(part.data) + shift, e.end)
+        shift = e.start - e.data_start - e.data.start
+        for offset, data, label in e.data.parts:
+            start = max(offset + shift, e.start)
+            end = min(offset + len(data) + shift, e.end)
             if start < end:
-                yield _entry(start, end - start, start - shift - part.offset, part.label)
+                yield _entry(start, end - start, start - shift - offset, label)
 
 
 def _entry(offset: int, length: int, path_offset: int, label: object) -> dict[str, int | str]:

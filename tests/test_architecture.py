@@ -207,7 +207,7 @@ def test_only_the_sink_writes(module: str) -> None:
         "write", "pwrite", "pwritev", "writev", "truncate", "ftruncate", "copy_file_range", "sendfile",
         "rename", "replace_file", "unlink", "rmdir", "write_bytes", "write_text",
     }  # fmt: skip
-    # cli: standard output's buffer, as print() has no bytes. build: the folder it made, if nothing came of it.
+    # cli: standard output's buffer, as print() has no bytes. build: a folder of its own that stayed empty.
     allowed = {"cli": {"write"}, "build": {"rmdir"}}
     assert _attributes(module, but_of="sink") & writing <= allowed.get(module, set())
 

@@ -187,9 +187,7 @@ def _special(space: _FreeSpace, count: int) -> Mapped | None:
     return Mapped(_pieces(None, space.take(count), count)) if count else None
 
 
-def _pieces(
-    runs: Sequence[BlockRange] | None, ranges: list[BlockRange], count: int
-) -> list[Piece]:
+def _pieces(runs: Sequence[BlockRange] | None, ranges: list[BlockRange], count: int) -> list[Piece]:
     """Return the pieces of a file whose logical ``runs`` (None: all) fill ``ranges`` in order."""
     pieces: list[Piece] = []
     given = iter(ranges)

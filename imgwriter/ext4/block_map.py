@@ -40,9 +40,7 @@ def blocks_needed(pieces: Sequence[Piece], block_size: int) -> int:
     return total
 
 
-def encode(
-    pieces: Sequence[Piece], map_blocks: Sequence[int], block_size: int
-) -> tuple[bytes, Blocks]:
+def encode(pieces: Sequence[Piece], map_blocks: Sequence[int], block_size: int) -> tuple[bytes, Blocks]:
     """Encode the map of one file.
 
     Args:
@@ -97,9 +95,7 @@ def _distinct(pieces: Sequence[Piece], base: int, length: int, unit: int) -> int
     return total
 
 
-def _overlapping(
-    pieces: Sequence[Piece], starts: list[int], base: int, length: int
-) -> Sequence[Piece]:
+def _overlapping(pieces: Sequence[Piece], starts: list[int], base: int, length: int) -> Sequence[Piece]:
     first = max(bisect_right(starts, base) - 1, 0)
     return pieces[first : bisect_right(starts, base + length - 1)]
 

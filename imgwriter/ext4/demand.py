@@ -139,9 +139,7 @@ def survey(inventory: Inventory, parameters: Parameters) -> Demand:
         links[position] = limits.directory_links(inodes[position])
     if plans[1].tree is None:
         blocks[1] = max(blocks[1], min(LOST_FOUND_SIZE // block_size, 12))
-    demand = Demand(
-        parameters, inodes, numbers, links, blocks, sparse, directories, plans, fmt, {}, {}, []
-    )
+    demand = Demand(parameters, inodes, numbers, links, blocks, sparse, directories, plans, fmt, {}, {}, [])
     _plan_xattrs(demand, with_xattrs)
     return demand
 

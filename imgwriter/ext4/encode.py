@@ -6,7 +6,7 @@ are never all in memory and their making can run beside the copying of files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 from imgwriter.errors import show
@@ -16,7 +16,6 @@ from imgwriter.ext4.checksum import crc32c, inode_seed
 from imgwriter.ext4.checksum import fs_seed as seed_of
 from imgwriter.ext4.demand import Demand, directory_entries, number_at
 from imgwriter.ext4.directory import empty_block, encode_directory
-from imgwriter.ext4.extent_tree import Piece
 from imgwriter.ext4.format import (
     EXT4_JOURNAL_INO,
     EXT4_ORPHAN_BLOCK_MAGIC,
@@ -32,7 +31,7 @@ from imgwriter.ext4.resize_inode import plan_resize_inode
 from imgwriter.ext4.superblock import SuperblockEncoder
 from imgwriter.ext4.xattr import finish_block
 from imgwriter.extent import CHUNK, Buffer, Bytes, Data, Extent, Generated, Volume, extent
-from imgwriter.filedata import PACK_LIMIT, Packed, Part
+from imgwriter.filedata import PACK_LIMIT, Part, pack
 from imgwriter.tree.inventory import Inode
 from imgwriter.units import align_up
 
@@ -99,9 +98,7 @@ class _Encoder:
 
     def _supers(self, groups: Groups, journal: SpecialInode | None) -> Iterator[Extent]:
         geometry = self.geometry
-        encoder = SuperblockEncoder(
-            self.demand, geometry, self.allocation, groups, journal, self.fs_seed
-        )
+        encoder = SuperblockEncoder(self.demand, geometry, self.allocation, groups, journal, self.fs_seed)
         descriptors = Bytes(groups.descriptors)
         for group in sorted(geometry.backup_groups | {0}):
             start = geometry.group_start(group) * self.block_size
@@ -143,35 +140,42 @@ class _Encoder:
         ]
 
     def _directories(self) -> Iterator[Extent]:
-        packer = _Packer(self.block_size)
+        """Yield every directory: neighbours packed into one extent, those in pieces on their own."""
+        size = self.block_size
+        parts: list[Part] = []
         for index, position in enumerate(self.demand.directories):
             data = _DirectoryData(self.demand, index, self.fs_seed)
-            inode = self.demand.inodes[position]
-            label = _DirectoryLabel(inode)
-            mapped = self.allocation.mapped.get(position)
-            if mapped is None:
-                yield from packer.add(self.allocation.starts[position], data, label)
-            else:
-                yield from self._pieces(mapped.pieces, data, label)
-        yield from packer.flush()
+            label = _DirectoryLabel(self.demand.inodes[position])
+            start = self.allocation.starts[position]
+            if start:
+                parts.append((start * size, data, label))
+                continue
+            for logical, at, count in self.allocation.mapped[position].pieces:
+                yield Extent(at * size, count * size, data, logical * size, label)
+        yield from pack(parts, size)
 
     def _files(self) -> Iterator[Extent]:
         """Yield every file's data: short neighbours packed into one extent, long ones on their own."""
-        packer = _Packer(self.block_size)
-        starts, mapped = self.allocation.starts, self.allocation.mapped
-        for position, inode in enumerate(self.demand.inodes):
-            start = starts[position]
-            if inode.entries is not None:
-                continue
-            data = inode.data if inode.data is not None else Bytes(inode.target)
+        size = self.block_size
+        small: list[Part] = []
+        mapped = self.allocation.mapped
+        # One turn a file of the tree: nothing here is called that need not be.
+        for position, (start, inode) in enumerate(
+            zip(self.allocation.starts, self.demand.inodes, strict=True)
+        ):
             if start:
-                if len(data) <= PACK_LIMIT:
-                    yield from packer.add(start, data, inode)
+                data = inode.data
+                if data is None:
+                    if inode.entries is None:
+                        small.append((start * size, Bytes(inode.target), inode))
+                elif inode.size <= PACK_LIMIT:
+                    small.append((start * size, data, inode))
                 else:
-                    yield self._at(start, data, inode)
-            elif position in mapped:
+                    yield Extent(start * size, inode.size, data, 0, inode)
+            elif position in mapped and inode.entries is None:
+                data = inode.data if inode.data is not None else Bytes(inode.target)
                 yield from self._file_pieces(mapped[position], inode, data)
-        yield from packer.flush()
+        yield from pack(small, size)
 
     def _file_pieces(self, mapped: Mapped, inode: Inode, data: Data) -> Iterator[Extent]:
         """Yield the data runs of a file in pieces, without the bytes of its holes."""
@@ -188,40 +192,6 @@ class _Encoder:
                 first, last = max(run_start, low), min(run_end, high)
                 at = start * size + first - low
                 yield Extent(at, last - first, data, first, inode)
-
-    def _pieces(self, pieces: Sequence[Piece], data: Data, label: object) -> Iterator[Extent]:
-        size = self.block_size
-        for logical, start, count in pieces:
-            yield Extent(start * size, count * size, data, logical * size, label)
-
-
-class _Packer:
-    """Joins short Data that stand side by side into extents of one write each."""
-
-    def __init__(self, block_size: int) -> None:
-        self.block_size = block_size
-        self.start = self.end = 0
-        self.length = 0
-        self.parts: list[Part] = []
-
-    def add(self, block: int, data: Data, label: object) -> Iterator[Extent]:
-        start = block * self.block_size
-        length = len(data)
-        if start != self.end or start + length - self.start > CHUNK:
-            yield from self.flush()
-            self.start = start
-        if length > CHUNK:
-            yield extent(start, data, label)
-            self.start = self.end = 0
-            return
-        self.parts.append(Part(start - self.start, data, label))
-        self.length = start + length - self.start
-        self.end = start + align_up(length, self.block_size)
-
-    def flush(self) -> Iterator[Extent]:
-        if self.parts:
-            yield extent(self.start, Packed(self.length, self.parts), self.parts[0].label)
-            self.parts = []
 
 
 class _DirectoryLabel:

@@ -96,8 +96,7 @@ _BASE = "sparse_super large_file filetype resize_inode dir_index ext_attr"
 DEFAULTS: dict[str, str] = {
     "ext2": _BASE,
     "ext3": _BASE + " has_journal",
-    "ext4": _BASE
-    + " has_journal extent huge_file flex_bg metadata_csum 64bit dir_nlink extra_isize",
+    "ext4": _BASE + " has_journal extent huge_file flex_bg metadata_csum 64bit dir_nlink extra_isize",
 }
 
 

@@ -4,7 +4,7 @@
 
     group 0                              group 1            ...  group 16 (next flex group)
     ┌──┬───┬────────┬────┬────┬────────┬──────┬─┬───┬──────┬──   ┌────┬────┬────────┬──────
-    │SB│GDT│reserved│BB×n│IB×n│tables×n│ data │S│GDT│ data │     │BB×n│IB×n│tables×n│ data
+    │SB│GDT│reserved│BB*n│IB*n│tables*n│ data │S│GDT│ data │     │BB*n│IB*n│tables*n│ data
     └──┴───┴────────┴────┴────┴────────┴──────┴─┴───┴──────┴──   └────┴────┴────────┴──────
                      └ of all n groups of the flex group ┘
 

@@ -46,9 +46,7 @@ class Groups:
     free_inodes: int
 
 
-def plan_groups(
-    demand: Demand, geometry: Geometry, allocation: Allocation, fs_seed: int | None
-) -> Groups:
+def plan_groups(demand: Demand, geometry: Geometry, allocation: Allocation, fs_seed: int | None) -> Groups:
     """Derive the descriptors and bitmaps.
 
     Args:
@@ -154,9 +152,7 @@ class _BitmapMaker:
         per_group = self.geometry.inodes_per_group
         return self._make(((0, used),), per_group, per_group // 8)
 
-    def _make(
-        self, ranges: tuple[BlockRange, ...], size: int, checked: int
-    ) -> tuple[bytes, int]:
+    def _make(self, ranges: tuple[BlockRange, ...], size: int, checked: int) -> tuple[bytes, int]:
         key = (ranges, size, checked)
         if key not in self.made:
             bits = self.geometry.block_size * 8

@@ -205,9 +205,7 @@ class InodeEncoder:
             return _device(*inode.rdev), 0
         return b"", 0
 
-    def map_file(
-        self, pieces: list[Piece], map_blocks: list[int], number: int
-    ) -> tuple[bytes, Blocks]:
+    def map_file(self, pieces: list[Piece], map_blocks: list[int], number: int) -> tuple[bytes, Blocks]:
         """Return (i_block, mapping blocks) of a file."""
         if not self.extents:
             return block_map.encode(pieces, map_blocks, self.geometry.block_size)
@@ -249,7 +247,11 @@ class InodeEncoder:
 
 
 def special_inodes(
-    demand: Demand, geometry: Geometry, allocation: Allocation, resize: SpecialInode | None, fs_seed: int | None
+    demand: Demand,
+    geometry: Geometry,
+    allocation: Allocation,
+    resize: SpecialInode | None,
+    fs_seed: int | None,
 ) -> tuple[dict[int, SpecialInode], Blocks]:
     """Return the special inodes by number, and the blocks that map them."""
     encoder = InodeEncoder(demand, geometry, allocation, {}, fs_seed)

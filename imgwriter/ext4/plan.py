@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import stat
 from dataclasses import dataclass
 
-from imgwriter.errors import CapacityError, PlanInvariantError, SpecError
+from imgwriter.errors import CapacityError
+from imgwriter.ext4 import features as f
 from imgwriter.ext4.allocation import Allocation, OutOfBlocksError, allocate
 from imgwriter.ext4.demand import Demand, survey
 from imgwriter.ext4.encode import encode
-from imgwriter.ext4 import features as f
 from imgwriter.ext4.format import INODE_SIZE
 from imgwriter.ext4.geometry import (
     Geometry,
@@ -179,9 +178,7 @@ def _geometry(demand: Demand, size: int) -> Geometry:
     return geometry
 
 
-def _capacity_error(
-    inventory: Inventory, demand: Demand, size: int, describe: str
-) -> CapacityError:
+def _capacity_error(inventory: Inventory, demand: Demand, size: int, describe: str) -> CapacityError:
     needed = _minimum_size(demand, 0)
     kind = demand.parameters.fs_type
     data = sum(demand.blocks) * demand.parameters.block_size

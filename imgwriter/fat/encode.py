@@ -14,11 +14,11 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from imgwriter.errors import show
-from imgwriter.extent import CHUNK, Bytes, Data, Extent, Generated, Volume, extent
+from imgwriter.extent import Bytes, Data, Extent, Generated, Volume, extent
 from imgwriter.fat.content import Content, Directory
 from imgwriter.fat.geometry import FATS, FIRST_CLUSTER, Geometry
 from imgwriter.fat.names import Name
@@ -40,7 +40,7 @@ from imgwriter.fat.structures import (
     fsinfo_sector,
     stamp,
 )
-from imgwriter.filedata import PACK_LIMIT, Packed, Part
+from imgwriter.filedata import PACK_LIMIT, Part, pack
 from imgwriter.tree.inventory import Inode
 from imgwriter.units import div_ceil
 
@@ -95,17 +95,6 @@ class DirectoryLabel(NamedTuple):
         return f"directory {show(self.inode.path) or '/'}"
 
 
-class PackLabel(NamedTuple):
-    """The label of a pack: its first and last part."""
-
-    pieces: int
-    first: object
-    last: object
-
-    def __str__(self) -> str:
-        return f"{self.pieces:,} pieces, {self.first} to {self.last}"
-
-
 def encode(
     content: Content,
     geometry: Geometry,
@@ -135,7 +124,7 @@ def encode(
     times = [stamp(d.inode.mtime_ns) for d in content.directories]
     times[0] = stamp(time_ns)
     parts = _directory_parts(content, geometry, allocation, root_label, times)
-    extents.extend(_packed(parts, geometry.cluster_size))
+    extents.extend(pack(parts, geometry.cluster_size))
     extents.extend(_files(content, geometry, allocation))
     return Volume(size, extents)
 
@@ -235,7 +224,7 @@ def _directory_parts(
             for inode, start in zip(directory.inodes, allocation.files[number], strict=True)
         ]
         data = head + b"".join(map(_entry, directory.names, directory.inodes, starts))
-        yield Part(offset, Bytes(data), DirectoryLabel(directory.inode))
+        yield (offset, Bytes(data), DirectoryLabel(directory.inode))
 
 
 def _dots(number: int, directory: Directory, clusters: Sequence[int], times: Sequence[Stamp]) -> bytes:
@@ -264,32 +253,8 @@ def _files(content: Content, geometry: Geometry, allocation: Allocation) -> Iter
             offset = geometry.cluster_offset(start)
             label = FileLabel(directory.inode, name)
             if inode.runs is None and inode.size <= PACK_LIMIT:
-                small.append(Part(offset, inode.data, label))
+                small.append((offset, inode.data, label))
                 continue
             for low, high in inode.data_runs():
                 yield Extent(offset + low, high - low, inode.data, low, label)
-    yield from _packed(small, geometry.cluster_size)
-
-
-def _packed(parts: Iterable[Part], alignment: int) -> Iterator[Extent]:
-    """Yield extents that hold ``parts``: neighbours, with less than a cluster between them, share one."""
-    pack: list[Part] = []
-    start = end = 0
-    for part in parts:
-        part_end = part.offset + len(part.data)
-        if pack and (part.offset - end >= alignment or part_end - start > CHUNK):
-            yield _pack(pack, start, end)
-            pack = []
-        if not pack:
-            start = part.offset
-        pack.append(part)
-        end = part_end
-    if pack:
-        yield _pack(pack, start, end)
-
-
-def _pack(parts: Sequence[Part], start: int, end: int) -> Extent:
-    if len(parts) == 1:
-        return extent(start, parts[0].data, parts[0].label)
-    moved = [part._replace(offset=part.offset - start) for part in parts]
-    return extent(start, Packed(end - start, moved), PackLabel(len(parts), parts[0].label, parts[-1].label))
+    yield from pack(small, geometry.cluster_size)

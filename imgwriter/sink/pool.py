@@ -91,7 +91,7 @@ def jobs(extents: Sequence[Extent]) -> tuple[list[Job], list[Job]]:
 
 def _is_backed(data: Data) -> bool:
     if isinstance(data, Packed):
-        return any(_is_backed(part.data) for part in data.parts[:1])
+        return any(_is_backed(part) for _, part, _ in data.parts[:1])
     return isinstance(data, FileSlice | HandleSlice)
 
 

@@ -8,7 +8,8 @@ a directory, or a symlink    the target is that directory, with all that is in i
 to one                       (``nest``: without a slash behind it, the directory goes
                              *into* the target, under its own name, as ``rsync -a DIR T``)
 a pattern with ``*``         every match of the shell's goes into the target, a directory
-                             that is made when missing; directories merge
+                             that is made when missing; directories merge, later matches
+                             replace files; with a slash at its end, what is in the matches
 ============================ ============================================================
 
 Directories above the target are made, 0755 root:root. The target must not exist ("duplicate entry"),
@@ -26,13 +27,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from imgwriter.errors import SourceError, SpecError, show
+from imgwriter.errors import SourceError, SpecError
 from imgwriter.tree import directory, layers
 from imgwriter.tree.accounts import Accounts
 from imgwriter.tree.chmod import Chmod
 from imgwriter.tree.exclude import Exclusion
 from imgwriter.tree.inventory import Inode
-from imgwriter.tree.lookup import Lookup, split
+from imgwriter.tree.lookup import Lookup, made_directory, split
 from imgwriter.tree.rules import SourceRules
 
 
@@ -108,6 +109,7 @@ class _Graft:
         elif os.path.isdir(self.source):
             self._directory()
         elif self.content.target.endswith("/"):
+            self._refuse_existing()
             self._into([self.source])
         else:
             self._at_target(self._entry(self.source))
@@ -120,7 +122,7 @@ class _Graft:
 
     def _directory(self) -> None:
         if not self.nest or self.source.endswith(b"/"):
-            self._at_target(self._changed(directory.read(self.source, self.rules, self.content.origin)))
+            self._at_target(self._tree(self.source))
         elif os.path.islink(self.source):
             self._at_target(self._entry(self.source))
         else:
@@ -128,38 +130,35 @@ class _Graft:
             self._into([self.source])
 
     def _into(self, sources: Sequence[bytes]) -> None:
-        """Put each source into the target, a directory, made if need be."""
+        """Put each source into the target, a directory, made if need be; one over another, as rsync does."""
         holder = Lookup(self.root).make_directories(self.names, self.content.origin)
-        entries: dict[bytes, Inode] = {}
         for source in sources:
-            name = os.path.basename(source.rstrip(b"/"))
-            if name in entries:
-                raise SourceError(
-                    f"{self.content.origin}: two matches are called '{show(name)}'; name them one by one",
-                    source,
-                )
-            entries[name] = self._entry(source)
-        layer = Inode(holder.mode, origin=self.content.origin)
-        layer.implicit = True
-        layer.entries = entries
-        layers.merge_at(self.root, self.names, holder, layer)
+            if source.endswith(b"/"):
+                layer = self._tree(source)
+            else:
+                layer = made_directory(self.content.origin)
+                layer.entries = {os.path.basename(source): self._entry(source)}
+            layers.merge_at(self.root, self.names, holder, layer)
 
     def _at_target(self, inode: Inode) -> None:
-        if not self.names:
-            if inode.entries is None or self.root.entries or not self.root.implicit:
-                raise self._duplicate()
-            layers.merge(self.root, inode)
-            return
         self._refuse_existing()
-        holder = Lookup(self.root).make_directories(self.names[:-1], self.content.origin)
-        assert holder.entries is not None
-        holder.entries[self.names[-1]] = inode
+        if self.names:
+            holder = Lookup(self.root).make_directories(self.names[:-1], self.content.origin)
+            assert holder.entries is not None
+            holder.entries[self.names[-1]] = inode
+        elif inode.entries is not None:
+            layers.merge(self.root, inode)
+        else:
+            raise self._duplicate()
 
     def _refuse_existing(self) -> None:
-        if not self.names:
-            raise self._duplicate()
-        holder = Lookup(self.root).make_directories(self.names[:-1], self.content.origin)
-        if self.names[-1] in (holder.entries or {}):
+        """Refuse a target that is there; the root is not as long as nothing is in the image."""
+        if self.names:
+            holder = Lookup(self.root).make_directories(self.names[:-1], self.content.origin)
+            exists = self.names[-1] in (holder.entries or {})
+        else:
+            exists = bool(self.root.entries) or not self.root.implicit
+        if exists:
             raise self._duplicate()
 
     def _duplicate(self) -> SourceError:
@@ -168,6 +167,9 @@ class _Graft:
             f"duplicate entry {target} -> {source}; the target exists already: choose another",
             os.fsencode(target),
         )
+
+    def _tree(self, source: bytes) -> Inode:
+        return self._changed(directory.read(source, self.rules, self.content.origin))
 
     def _entry(self, source: bytes) -> Inode:
         return self._changed(directory.read_entry(source, self.rules, self.content.origin))

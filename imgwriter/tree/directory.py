@@ -246,9 +246,10 @@ def _refuse(path: bytes, error: OSError) -> NoReturn:
             "build again when nothing writes to it",
             path,
         ) from None
-    raise SourceError(
-        f"{show(path)} cannot be read ({error.strerror}); make it readable, or exclude it", path
-    ) from error
+    remedy = "make it readable, or exclude it"
+    if error.errno == errno.ENAMETOOLONG:
+        remedy = "the host's paths end at 4,095 bytes: hand so deep a tree in as a tar"
+    raise SourceError(f"{show(path)} cannot be read ({error.strerror}); {remedy}", path) from error
 
 
 def _changed(path: bytes) -> SourceChangedError:

@@ -16,13 +16,11 @@ hard links what happens beyond 65,000 names                     once, on the mer
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from imgwriter.errors import SpecError
 from imgwriter.tree.exclude import Exclusion
 from imgwriter.tree.holes import Holes
 from imgwriter.tree.inventory import Inode, Inventory
@@ -65,20 +63,6 @@ class SourceRules:
     holes: Holes = Holes.KEEP
     xattrs: XattrPolicy = field(default_factory=XattrPolicy)
     owner: Owner | None = (0, 0)
-
-
-def parse_owner(text: str) -> Owner | None:
-    """Return what an ``--owner`` argument says: ``preserve`` is None, else ``UID:GID``.
-
-    Raises:
-        SpecError: It is neither, or a number needs more than 32 bits.
-    """
-    if text == "preserve":
-        return None
-    match = re.fullmatch(r"([0-9]{1,10}):([0-9]{1,10})", text)
-    if match and max(int(match[1]), int(match[2])) <= MAX_ID:
-        return int(match[1]), int(match[2])
-    raise SpecError(f"--owner {text}: not 'preserve' or UID:GID with numbers up to {MAX_ID}")
 
 
 def set_times(inodes: Iterable[Inode], clamp: int | None, time: int) -> None:

@@ -16,7 +16,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from imgwriter.errors import SourceError, show
 from imgwriter.tree import directory, layers, overrides, tarball
@@ -73,7 +73,7 @@ class Scan:
     """
 
     inventory: Inventory
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
 
 def scan(request: TreeRequest) -> Scan:

@@ -190,7 +190,7 @@ class Reader:
             self._check_end()
             return block, None
         if not block and not offset:
-            raise MalformedError("it is empty; give a tar")
+            raise MalformedError("it is empty, or cut off at its start; give the whole of a tar")
         if len(block) < BLOCK or block == _ZERO:
             where = "inside a header" if block else "without its end-of-archive mark"
             raise MalformedError(
@@ -203,7 +203,9 @@ class Reader:
         except tarfile.HeaderError as error:
             if not offset:
                 self.name = b""
-                raise MalformedError(f"it is no tar ({error}); give a directory or a tar") from None
+                raise MalformedError(
+                    f"it is no tar, or a damaged one ({error}); give a directory or a whole tar"
+                ) from None
             raise MalformedError(f"its header is damaged ({error}); {_WHOLE}") from None
         if not 0 <= info.size <= MAX_SIZE:
             raise MalformedError(f"its header gives a size of {info.size:,} bytes; {_WHOLE}")
@@ -429,7 +431,7 @@ def _checked_xattrs(found: dict[bytes, bytes]) -> Mapping[bytes, bytes]:
     size = sum(len(name) + len(value) for name, value in found.items())
     if size > _MAX_XATTRS:
         raise MalformedError(
-            f"its extended attributes have {size:,} bytes, and a file can have 65,536; leave some out by --xattrs"
+            f"its extended attributes have {size:,} bytes, and a file can have 65,536; drop some by --xattrs"
         )
     for name in found:
         if b"\0" in name or len(name) > 255:

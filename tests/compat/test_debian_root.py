@@ -1,4 +1,4 @@
-"""A real tree: a Debian root made by mmdebstrap, as a tar, becomes an image whose every entry is the tar's."""
+"""A real tree: a Debian root, as mmdebstrap's tar, becomes an image whose every entry is the tar's."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,15 @@ WORDS = ("--partition-table", "efi", "--additional-space", "0", "--esp-content",
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that anybody may enter, with the tree, the same backwards, and a file for the ESP."""
-    place = tmp_path_factory.mktemp("same")
-    for parent in (place, place.parent, place.parent.parent):
-        parent.chmod(0o755)
-    sample.write_tree(place / "tree")
-    sample.write_tree(place / "backwards", backwards=True)
-    (place / "tool").write_bytes(sample.noise(5_000, "tool"))
-    os.utime(place / "tool", (sample.TIME, sample.TIME))
-    return place
+def place() -> Iterator[Path]:
+    """A directory that anybody may enter, with the tree and a file for the ESP."""
+    with tempfile.TemporaryDirectory() as name:  # pytest's own is closed to other users
+        place = Path(name)
+        place.chmod(0o755)
+        sample.write_tree(place / "tree")
+        (place / "tool").write_bytes(sample.noise(5_000, "tool"))
+        os.utime(place / "tool", (sample.TIME, sample.TIME))
+        yield place
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +104,12 @@ def test_the_working_directory_does_not_show(place: Path, expected: str) -> None
 
 
 def test_the_order_of_readdir_does_not_show(place: Path, expected: str) -> None:
-    many = "usr/share/many"
-    assert os.listdir(place / "tree" / many) != os.listdir(place / "backwards" / many)
-    assert build(place, "out", tree="backwards") == expected
+    """tmpfs lists by age and ext4 by hash: the tree made backwards on the one, in order on the other."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        sample.write_tree(Path(memory), backwards=True)
+        many = "usr/share/many"
+        assert os.listdir(place / "tree" / many) != os.listdir(Path(memory) / many)
+        assert build(place, "out", tree=memory) == expected
 
 
 def test_what_was_there_does_not_show(place: Path, expected: str) -> None:
@@ -120,10 +123,10 @@ def test_the_user_does_not_show(place: Path, expected: str) -> None:
     """Built by user 65534, who needs no root for any of it."""
     (place / "theirs").mkdir()
     os.chown(place / "theirs", 65534, 65534)
-    # The modules are loaded first: the interpreter may stand where that user cannot read.
+    # The interpreter may stand where that user cannot read: a dry run loads its modules beforehand.
     code = (
-        "import os, sys, imgwriter.build, imgwriter.report, imgwriter.cli;"
-        "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(imgwriter.cli.main())"
+        "import os, sys; from imgwriter.cli import main; main([*sys.argv[1:], '--dry-run']);"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(main())"
     )
     assert build(place, "theirs", command=(sys.executable, "-c", code)) == expected
 

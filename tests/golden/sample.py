@@ -55,7 +55,7 @@ def write_tree(root: Path, *, backwards: bool = False) -> None:
     with (root / "sparse").open("wb") as file:
         file.seek(5 << 20)
         file.write(noise(10_000, "sparse"))
-    (root / "sparse").chmod(0o600)
+    (root / "sparse").chmod(0o604)
     os.link(root / "etc/hostname", root / "etc/hard")
     _stamp(root)
 

@@ -11,7 +11,7 @@ import pytest
 
 from imgwriter.errors import PlanInvariantError, SourceChangedError, SourceError
 from imgwriter.extent import CHUNK, Bytes, Data
-from imgwriter.filedata import Concatenated, FileSlice, HandleSlice, Identity, Packed, Part, SharedFile
+from imgwriter.filedata import Concatenated, FileSlice, HandleSlice, Identity, Packed, SharedFile
 
 CONTENT = bytes(range(256)) * 20
 
@@ -192,11 +192,11 @@ def test_concatenated_pieces_have_zeros_between() -> None:
 
 def test_a_pack_has_zeros_between_its_parts(source: Path) -> None:
     parts = [
-        Part(3, Bytes(b"abc"), "a"),
-        Part(16, scanned(source), "b"),
-        Part(6000, handle(source, 1, 2), "c"),
+        (3, Bytes(b"abc"), "a"),
+        (16, scanned(source), "b"),
+        (6000, handle(source, 1, 2), "c"),
     ]
-    data = Packed(7000, parts)
+    data = Packed(0, 7000, parts)
     expected = bytearray(7000)
     expected[3:6], expected[16 : 16 + len(CONTENT)], expected[6000:6002] = b"abc", CONTENT, CONTENT[1:3]
     assert whole(data) == expected
@@ -210,7 +210,7 @@ def test_a_pack_has_zeros_between_its_parts(source: Path) -> None:
 @pytest.mark.parametrize(("length", "fits"), [(CHUNK - 1, True), (CHUNK, True), (CHUNK + 1, False)])
 def test_a_pack_is_at_most_a_chunk(length: int, fits: bool) -> None:
     if fits:
-        assert len(Packed(length, [])) == length
+        assert len(Packed(0, length, [])) == length
         return
     with pytest.raises(PlanInvariantError):
-        Packed(length, [])
+        Packed(0, length, [])

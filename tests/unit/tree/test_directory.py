@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 from pathlib import Path
@@ -197,6 +198,17 @@ def test_unreadable_is_refused_by_name(tmp_path, kind):
             read(tmp_path)
     finally:
         path.chmod(0o700)
+
+
+def test_a_tree_too_deep_for_host_paths(tmp_path, monkeypatch):
+    name = "d" * 200
+    monkeypatch.chdir(tmp_path)
+    for _ in range(25):
+        os.mkdir(name)
+        os.chdir(name)
+    with pytest.raises(SourceError, match=r"File name too long.*hand so deep a tree in as a tar"):
+        read(tmp_path)
+    shutil.rmtree(tmp_path / name)  # by descriptors, which pytest's own cleaning might not use
 
 
 class _Meddling:

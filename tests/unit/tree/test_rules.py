@@ -1,24 +1,12 @@
-"""Owners, times, and files of very many names."""
+"""Times, and files of very many names."""
 
 from __future__ import annotations
 
 import pytest
 
-from imgwriter.errors import SpecError
 from imgwriter.tree.inventory import Inventory
-from imgwriter.tree.rules import MAX_LINKS, break_links, parse_owner, set_times
+from imgwriter.tree.rules import MAX_LINKS, break_links, set_times
 from tests.unit.tree.graph import tree
-
-
-def test_owner():
-    assert parse_owner("preserve") is None
-    assert parse_owner("0:4294967295") == (0, 4294967295)
-
-
-@pytest.mark.parametrize("text", ["", "0", "root:root", "0:4294967296", "-1:0", "1:2:3", "0:0\n"])
-def test_no_owner(text):
-    with pytest.raises(SpecError, match="--owner"):
-        parse_owner(text)
 
 
 @pytest.mark.parametrize(("mtime", "clamped"), [(99, 99), (100, 100), (101, 100), (-5, -5)])

@@ -1,0 +1,113 @@
+"""Trees for the benchmark: the same names, sizes and bytes on every machine.
+
+Usage: trees.py share|one_directory|many_files DIR ENTRIES [MIB]
+
+A program of its own, so that what it needs of memory is not counted against those that are measured.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import sys
+from pathlib import Path
+
+_WORDS = [bytes(random.Random(n).choices(b"etaoinshrdlcumwfgypbvk", k=2 + n % 9)) for n in range(2000)]
+MTIME = 1_700_000_000
+
+
+def share(top: Path, entries: int, size: int) -> None:
+    """Make a tree like /usr/share: directories nested unevenly, mostly small files, some symlinks.
+
+    Args:
+        top: The directory to make.
+        entries: Names in all: 9 % directories, 9 % symlinks, the rest files.
+        size: Bytes of all files together, nearly.
+    """
+    rng = random.Random(1)
+    text, noise = _text(rng), rng.randbytes(4 << 20)
+    top.mkdir(parents=True)
+    folders = [top]
+    for number in range(entries * 9 // 100):
+        folder = rng.choice(folders[-300:] if rng.random() < 0.7 else folders) / _name(rng, number, "")
+        folder.mkdir()
+        folders.append(folder)
+    files = entries * 82 // 100
+    # Most files are some KiB and most bytes are in few files, as in /usr/share.
+    weights = [rng.lognormvariate(0, 2.0) for _ in range(files)]
+    scale = size / sum(weights)
+    for number, weight in enumerate(weights):
+        length = int(weight * scale)
+        source = noise if rng.random() < 0.3 else text
+        suffix = ".gz" if source is noise else ".txt"
+        _write(rng.choice(folders) / _name(rng, number, suffix), source, rng.randrange(1 << 20), length)
+    for number in range(entries - len(folders) - files):
+        (rng.choice(folders) / f"link-{number}").symlink_to(f"../{_name(rng, number, '.txt')}")
+
+
+def one_directory(top: Path, entries: int) -> None:
+    """Make a directory of ``entries`` files of a few bytes."""
+    (top / "many").mkdir(parents=True)
+    for number in range(entries):
+        (top / "many" / f"{number * 2_654_435_761 % (1 << 32):08x}-{number}").write_bytes(b"%d\n" % number)
+
+
+def many_files(top: Path, entries: int) -> None:
+    """Make ``entries`` files of up to 2 KiB, a thousand in each directory."""
+    content = _text(random.Random(2))
+    for number in range(entries):
+        folder = top / f"{number // 100_000:03d}" / f"{number // 1000 % 100:02d}"
+        if number % 1000 == 0:
+            folder.mkdir(parents=True)
+        start = number % 1_000_000
+        (folder / f"file-{number:07d}").write_bytes(content[start : start + number * 7919 % 2048])
+
+
+def warm(top: Path) -> tuple[int, int]:
+    """Read every file once, so that nobody is first; return how many entries and bytes there are."""
+    count = size = 0
+    for folder, folders, files in os.walk(top):
+        count += len(folders) + len(files)
+        for name in files:
+            path = os.path.join(folder, name)
+            if not os.path.islink(path):
+                with open(path, "rb") as file:
+                    while piece := file.read(1 << 20):
+                        size += len(piece)
+    return count, size
+
+
+def _text(rng: random.Random) -> bytes:
+    """Return 4 MiB that compress about as prose does."""
+    words = itertools.chain.from_iterable(rng.choices(_WORDS, k=10_000) for _ in range(80))
+    return b" ".join(words)[: 4 << 20]
+
+
+def _name(rng: random.Random, number: int, suffix: str) -> str:
+    words = rng.choices(_WORDS, k=rng.randint(1, 3))
+    return f"{b'-'.join(words).decode()}-{number}{suffix}"
+
+
+def _write(path: Path, source: bytes, start: int, length: int) -> None:
+    with path.open("wb") as file:
+        file.write(source[start : start + length])
+        for done in range(len(source) - start, length, len(source)):
+            file.write(source[: length - done])
+    os.utime(path, (MTIME, MTIME))
+
+
+def main(kind: str, top: str, entries: str, mib: str = "0") -> None:
+    """Make a tree (``existing``: take one that is there), read it once, and print "ENTRIES BYTES"."""
+    folder = Path(top)
+    if kind == "share":
+        share(folder, int(entries), int(mib) << 20)
+    elif kind == "one_directory":
+        one_directory(folder, int(entries))
+    elif kind == "many_files":
+        many_files(folder, int(entries))
+    print(*warm(folder))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
