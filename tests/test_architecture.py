@@ -52,7 +52,6 @@ LAZY = {
     ("cli", "json"): "only for --json",
     ("cli", "rich.console"): "200 ms; only where a bar is seen",
     ("cli", "rich.progress"): "200 ms; only where a bar is seen",
-    ("cli", "time"): "only for a build",
     ("cli", "traceback"): "only for --debug",
     ("options", "imgwriter.spec"): "dataclasses: 20 ms that --version does without",
     ("options", "uuid"): "only where an identifier is given",

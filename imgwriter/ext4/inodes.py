@@ -41,6 +41,7 @@ from imgwriter.tree.inventory import Inode
 from imgwriter.units import SECTOR
 
 _ONE_EXTENT = struct.Struct("<HHHHIIHHI36x")
+_ONE_ENTRY = (EXTENT_MAGIC, 1, extent_tree.ROOT_ENTRIES, 0, 0)
 _NO_EXTENTS = struct.pack("<HHHHI48x", EXTENT_MAGIC, 0, extent_tree.ROOT_ENTRIES, 0, 0)
 _OWNER = struct.Struct("<II")
 _U16 = struct.Struct("<H")
@@ -88,87 +89,96 @@ class InodeEncoder:
     def table(self, group: int, start: int, stop: int) -> bytearray:
         """Return the bytes [start, stop) of a group's inode table; both multiples of an inode."""
         first = group * self.geometry.inodes_per_group + start // INODE_SIZE + 1
-        count = (stop - start) // INODE_SIZE
-        end = min(first + count, self.demand.last_inode + 1)
+        end = min(first + (stop - start) // INODE_SIZE, self.demand.last_inode + 1)
         table = bytearray(stop - start)
-        position = first - (EXT4_FIRST_INO - 1)
-        for index in range(end - first):
-            number = first + index
-            if number >= EXT4_FIRST_INO and number not in self.specials:
-                self._put(table, index * INODE_SIZE, number, position + index)
-            elif number == EXT4_ROOT_INO:
-                self._put(table, index * INODE_SIZE, number, 0)
+        for number in range(first, min(end, EXT4_FIRST_INO)):
+            at = (number - first) * INODE_SIZE
+            if number == EXT4_ROOT_INO:
+                self._put_files(table, at, number, 0, 1)
             else:
-                self._put_special(table, index * INODE_SIZE, number)
+                self._put_special(table, at, number)
+        low = max(first, EXT4_FIRST_INO)
+        high = min(end, number_at(len(self.demand.inodes)))
+        if low < high:
+            position = low - number_at(1) + 1
+            self._put_files(table, (low - first) * INODE_SIZE, low, position, high - low)
+        if high < end and high >= first:
+            self._put_special(table, (high - first) * INODE_SIZE, high)
         return table
 
-    def _put(self, table: bytearray, at: int, number: int, position: int) -> None:
+    def _put_files(self, table: bytearray, at: int, number: int, position: int, count: int) -> None:
+        """Encode ``count`` inodes of the tree from ``position`` on, at ``at``.
+
+        One turn of the loop is one file, so what it needs is bound outside.
+        """
         demand = self.demand
-        inode = demand.inodes[position]
-        mode = inode.mode
-        blocks = demand.blocks[position]
-        i_block, flags = self._i_block(position, inode, number, blocks)
-        mapped = self.allocation.mapped.get(position)
-        if mapped is not None:
-            blocks += len(mapped.map_blocks)
-        file_acl = 0
-        shared = demand.xattr_block_of.get(position)
-        if shared is not None:
-            file_acl = self.allocation.xattr_blocks[shared]
-            blocks += 1
-        kind = mode & 0o170000
-        if kind == 0o100000:
+        block_size, sectors_per_block = self.geometry.block_size, self.sectors_per_block
+        data_blocks, links, inline = demand.blocks, demand.links, demand.xattr_inline
+        pack_into = INODE.pack_into
+        for _ in range(count):
+            inode = demand.inodes[position]
+            mode = inode.mode
+            i_block, flags, blocks = self._i_block(position, inode, number)
+            file_acl = 0
+            if inode.xattrs:
+                shared = demand.xattr_block_of.get(position)
+                if shared is not None:
+                    file_acl = self.allocation.xattr_blocks[shared]
+                    blocks += 1
             size = inode.size
-        elif kind == 0o040000:
-            size = demand.blocks[position] * self.geometry.block_size
-        else:
-            size = len(inode.target)
-        seconds, nanoseconds = divmod(inode.mtime_ns, _SECOND)
-        low = seconds & 0xFFFFFFFF
-        # Two bits of epoch above a signed 32-bit second, then the nanoseconds.
-        extra = (((seconds - (low ^ 0x80000000) + 0x80000000) >> 32) & 3) | nanoseconds << 2
-        uid, gid = inode.uid, inode.gid
-        sectors = blocks * self.sectors_per_block
-        INODE.pack_into(
-            table,
-            at,
-            mode,
-            uid & 0xFFFF,
-            size & 0xFFFFFFFF,
-            low,
-            low,
-            low,
-            0,  # i_dtime: not deleted
-            gid & 0xFFFF,
-            demand.links[position],
-            sectors & 0xFFFFFFFF,
-            flags,
-            0,  # l_i_version: counts changes, none yet
-            i_block,
-            0,  # i_generation: a number that NFS wants to change when an inode is used again
-            file_acl & 0xFFFFFFFF,
-            size >> 32,
-            0,
-            sectors >> 32,
-            file_acl >> 32,
-            uid >> 16,
-            gid >> 16,
-            0,  # checksum: below
-            0,
-            INODE_EXTRA_ISIZE,
-            0,
-            extra,
-            extra,
-            extra,
-            low,
-            extra,
-            0,
-            0,  # i_projid: the default project
-        )
-        inline = demand.xattr_inline.get(position)
-        if inline is not None:
-            table[at + INODE_XATTR_OFFSET : at + INODE_XATTR_OFFSET + len(inline)] = inline
-        self._seal(table, at, number)
+            kind = mode & 0o170000
+            if kind != 0o100000:
+                size = data_blocks[position] * block_size if kind == 0o040000 else len(inode.target)
+            seconds, nanoseconds = divmod(inode.mtime_ns, _SECOND)
+            low = seconds & 0xFFFFFFFF
+            # Two bits of epoch above a signed 32-bit second, then the nanoseconds.
+            extra = (((seconds - (low ^ 0x80000000) + 0x80000000) >> 32) & 3) | nanoseconds << 2
+            uid, gid = inode.uid, inode.gid
+            sectors = blocks * sectors_per_block
+            pack_into(
+                table,
+                at,
+                mode,
+                uid & 0xFFFF,
+                size & 0xFFFFFFFF,
+                low,
+                low,
+                low,
+                0,  # i_dtime: not deleted
+                gid & 0xFFFF,
+                links[position],
+                sectors & 0xFFFFFFFF,
+                flags,
+                0,  # l_i_version: counts changes, none yet
+                i_block,
+                0,  # i_generation: a number that NFS wants to change when an inode is used again
+                file_acl & 0xFFFFFFFF,
+                size >> 32,
+                0,
+                sectors >> 32,
+                file_acl >> 32,
+                uid >> 16,
+                gid >> 16,
+                0,  # the checksum follows
+                0,
+                INODE_EXTRA_ISIZE,
+                0,
+                extra,
+                extra,
+                extra,
+                low,
+                extra,
+                0,
+                0,  # i_projid: the default project
+            )
+            if inode.xattrs and position in inline:
+                area = inline[position]
+                table[at + INODE_XATTR_OFFSET : at + INODE_XATTR_OFFSET + len(area)] = area
+            if self.fs_seed is not None:
+                self._seal(table, at, number)
+            at += INODE_SIZE
+            number += 1
+            position += 1
 
     def _seal(self, table: bytearray, at: int, number: int, halves: int = 2) -> None:
         """Put the checksum into an inode; its high half only where i_extra_isize covers it."""
@@ -180,29 +190,33 @@ class InodeEncoder:
         if halves == 2:
             _U16.pack_into(table, at + INODE_CHECKSUM_HI_OFFSET, checksum >> 16)
 
-    def _i_block(self, position: int, inode: Inode, number: int, blocks: int) -> tuple[bytes, int]:
-        """Return i_block and i_flags."""
+    def _i_block(self, position: int, inode: Inode, number: int) -> tuple[bytes, int, int]:
+        """Return i_block, i_flags and the blocks that the file owns, of data and mapping."""
+        blocks = self.demand.blocks[position]
         start = self.allocation.starts[position]
+        if start and self.extents and blocks <= EXTENT_MAX_LEN:
+            flags = EXT4_EXTENTS_FL
+            if inode.entries is not None and position in self.indexed:
+                flags |= EXT4_INDEX_FL
+            return _ONE_EXTENT.pack(*_ONE_ENTRY, 0, blocks, start >> 32, start & 0xFFFFFFFF), flags, blocks
+        if not blocks:
+            return (*self._without_blocks(inode), 0)
+        mapped = self.allocation.mapped.get(position) or Mapped([Piece(0, start, blocks)])
+        flags = EXT4_EXTENTS_FL if self.extents else 0
+        if position in self.indexed:
+            flags |= EXT4_INDEX_FL
+        i_block = self.map_file(mapped.pieces, mapped.map_blocks, number)[0]
+        return i_block, flags, blocks + len(mapped.map_blocks)
+
+    def _without_blocks(self, inode: Inode) -> tuple[bytes, int]:
+        """Return i_block and i_flags of a file that owns no block."""
         kind = inode.mode & 0o170000
-        index_flag = EXT4_INDEX_FL if position in self.indexed else 0
-        if start and self.extents:
-            if blocks <= EXTENT_MAX_LEN:
-                header = (EXTENT_MAGIC, 1, extent_tree.ROOT_ENTRIES, 0, 0)
-                extent = (0, blocks, start >> 32, start & 0xFFFFFFFF)
-                return _ONE_EXTENT.pack(*header, *extent), EXT4_EXTENTS_FL | index_flag
-            return self.map_file([Piece(0, start, blocks)], [], number)[0], EXT4_EXTENTS_FL | index_flag
-        if start:
-            return block_map.encode([Piece(0, start, blocks)], [], self.geometry.block_size)[0], index_flag
-        mapped = self.allocation.mapped.get(position)
-        if mapped is not None:
-            flags = EXT4_EXTENTS_FL if self.extents else 0
-            return self.map_file(mapped.pieces, mapped.map_blocks, number)[0], flags | index_flag
-        if kind in (stat.S_IFREG, stat.S_IFDIR) and self.extents:
-            return _NO_EXTENTS, EXT4_EXTENTS_FL
         if kind == stat.S_IFLNK:
             return inode.target, 0
         if kind in (stat.S_IFCHR, stat.S_IFBLK):
             return _device(*inode.rdev), 0
+        if kind == stat.S_IFREG and self.extents:
+            return _NO_EXTENTS, EXT4_EXTENTS_FL
         return b"", 0
 
     def map_file(self, pieces: list[Piece], map_blocks: list[int], number: int) -> tuple[bytes, Blocks]:
