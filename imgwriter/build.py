@@ -164,9 +164,10 @@ def plan_image(spec: ImageSpec) -> ImagePlan:
         found = scan(_fat_request(spec, contents))
         trees[role] = found.inventory
         warnings += found.warnings
-    layout = _layout(spec, _disk_size(spec, root.inventory))
+    demand = None if spec.fs_type == "vfat" else ext4.survey(root.inventory, _ext4_parameters(spec))
+    layout = _layout(spec, _disk_size(spec, root.inventory, demand))
     file_systems = tuple(
-        _file_system(spec, layout, partition, trees[partition.role])
+        _file_system(spec, layout, partition, trees[partition.role], demand)
         for partition in layout.partitions
         if partition.role in trees
     )
@@ -217,7 +218,19 @@ def _root_request(spec: ImageSpec) -> TreeRequest:
         hard_links=spec.hard_links,
         time=spec.time,
         clamp=spec.clamp,
+        spool_directory=_spool_directory(spec),
     )
+
+
+def _spool_directory(spec: ImageSpec) -> bytes | None:
+    """Return where the contents of streamed tars go: beside the image, for its room and its reflinks.
+
+    None, the system's own place, where nothing can be written beside it.
+    """
+    path = os.path.dirname(os.path.abspath(image_path(spec)))
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path if os.access(path, os.W_OK | os.X_OK) else None
 
 
 def _fat_request(spec: ImageSpec, contents: Sequence[Content]) -> TreeRequest:
@@ -261,14 +274,14 @@ def _check_table(spec: ImageSpec) -> None:
     _layout(spec, spec.disk_size or _disk_size_for(spec, MiB))
 
 
-def _disk_size(spec: ImageSpec, inventory: Inventory) -> int:
+def _disk_size(spec: ImageSpec, inventory: Inventory, demand: ext4.Demand | None) -> int:
     if spec.disk_size is not None:
         return spec.disk_size
     spare = DEFAULT_ADDITIONAL_SPACE if spec.additional_space is None else spec.additional_space
-    if spec.fs_type == "vfat":
+    if demand is None:
         root_size = fat.minimum_size(inventory, _fat_parameters(spec, "root", 0), spare)
     else:
-        root_size = ext4.minimum_size(inventory, _ext4_parameters(spec), spare)
+        root_size = ext4.minimum_size_of(demand, spare)
     return _disk_size_for(spec, root_size)
 
 
@@ -302,12 +315,13 @@ def _layout(spec: ImageSpec, disk_size: int) -> Layout:
 # File systems
 
 
-def _file_system(spec: ImageSpec, layout: Layout, partition: Partition, tree: Inventory) -> FileSystem:
+def _file_system(
+    spec: ImageSpec, layout: Layout, partition: Partition, tree: Inventory, root: ext4.Demand | None
+) -> FileSystem:
     place = f"partition {partition.number} '{partition.role}'" if partition.number else "the disk"
-    if partition.role == "root" and spec.fs_type != "vfat":
-        parameters = _ext4_parameters(spec)
-        planned = ext4.plan(tree, parameters, partition.size, place)
-        return FileSystem(partition, planned, spec.label, str(UUID(bytes=parameters.uuid)), tree.names)
+    if partition.role == "root" and root is not None:
+        planned = ext4.plan_demand(root, partition.size, place)
+        return FileSystem(partition, planned, spec.label, str(UUID(bytes=root.parameters.uuid)), tree.names)
     fat_parameters = _fat_parameters(spec, partition.role, partition.start // spec.sector_size)
     fat_plan = fat.plan(tree, fat_parameters, partition.size, place)
     return FileSystem(

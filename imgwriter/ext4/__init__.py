@@ -12,7 +12,17 @@ groups), ``demand`` (what a tree needs), ``allocation`` (who owns which block), 
 the entry.
 """
 
+from imgwriter.ext4.demand import Demand, survey
 from imgwriter.ext4.params import Parameters
-from imgwriter.ext4.plan import Plan, minimum_size, plan
+from imgwriter.ext4.plan import Plan, minimum_size, minimum_size_of, plan, plan_demand
 
-__all__ = ["Parameters", "Plan", "minimum_size", "plan"]
+__all__ = [
+    "Demand",
+    "Parameters",
+    "Plan",
+    "minimum_size",
+    "minimum_size_of",
+    "plan",
+    "plan_demand",
+    "survey",
+]

@@ -53,6 +53,7 @@ class Demand:
     (11), the rest follow in the inventory's order from 12 on.
 
     Attributes:
+        inventory: The tree.
         parameters: What was asked for.
         inodes: Every inode by position.
         numbers: Inode number by ``Inode.index``; the last is that of a lost+found made here.
@@ -67,6 +68,7 @@ class Demand:
         xattr_blocks: The shared blocks.
     """
 
+    inventory: Inventory
     parameters: Parameters
     inodes: list[Inode]
     numbers: array[int]
@@ -139,7 +141,9 @@ def survey(inventory: Inventory, parameters: Parameters) -> Demand:
         links[position] = limits.directory_links(inodes[position])
     if plans[1].tree is None:
         blocks[1] = max(blocks[1], min(LOST_FOUND_SIZE // block_size, 12))
-    demand = Demand(parameters, inodes, numbers, links, blocks, sparse, directories, plans, fmt, {}, {}, [])
+    demand = Demand(
+        inventory, parameters, inodes, numbers, links, blocks, sparse, directories, plans, fmt, {}, {}, []
+    )
     _plan_xattrs(demand, with_xattrs)
     return demand
 

@@ -80,35 +80,41 @@ class Plan:
         return encode(self.demand, self.geometry, self.allocation, self.size)
 
 
-def plan(inventory: Inventory, parameters: Parameters, size: int, describe: str = "ext4") -> Plan:
-    """Plan a file system of ``size`` bytes that holds the inventory.
+def plan(inventory: Inventory, parameters: Parameters, size: int, describe: str = "the disk") -> Plan:
+    """Plan a file system of ``size`` bytes that holds the inventory; see :func:`plan_demand`."""
+    return plan_demand(survey(inventory, parameters), size, describe)
+
+
+def plan_demand(demand: Demand, size: int, describe: str = "the disk") -> Plan:
+    """Plan a file system of ``size`` bytes that holds what was surveyed.
 
     Args:
-        inventory: The tree.
-        parameters: What is asked for.
+        demand: From :func:`~imgwriter.ext4.demand.survey`; it serves any number of plans.
         size: Bytes of the partition; a remainder below a block stays unused.
         describe: The place, for messages: "partition 2 'root'".
 
     Raises:
         CapacityError: The tree does not fit.
-        UnrepresentableError: Something in the tree has no form in ext4.
         SpecError: The size or the inodes are beyond the format's limits.
     """
-    demand = survey(inventory, parameters)
     try:
         geometry = _geometry(demand, size)
         allocation = allocate(demand, geometry)
     except (OutOfBlocksError, TooSmallError):
-        raise _capacity_error(inventory, demand, size, describe) from None
+        raise _capacity_error(demand, size, describe) from None
     return Plan(demand, geometry, allocation, size)
 
 
 def minimum_size(inventory: Inventory, parameters: Parameters, spare: int = 0) -> int:
-    """Return the smallest size in bytes, a multiple of a block, that holds the inventory.
+    """Return the smallest size in bytes that holds the inventory; see :func:`minimum_size_of`."""
+    return minimum_size_of(survey(inventory, parameters), spare)
+
+
+def minimum_size_of(demand: Demand, spare: int = 0) -> int:
+    """Return the smallest size in bytes, a multiple of a block, that holds what was surveyed.
 
     Args:
-        inventory: The tree.
-        parameters: What is asked for.
+        demand: From :func:`~imgwriter.ext4.demand.survey`.
         spare: Bytes that shall be free for more files.
 
     A file system whose features have a journal gets one, so the size is at least 2,048 blocks.
@@ -116,10 +122,6 @@ def minimum_size(inventory: Inventory, parameters: Parameters, spare: int = 0) -
     The tables grow with the size, so the size is the least fixed point of "what is needed at this
     size": it is approached from below, each step by what was missing.
     """
-    return _minimum_size(survey(inventory, parameters), spare)
-
-
-def _minimum_size(demand: Demand, spare: int) -> int:
     block_size = demand.parameters.block_size
     spare_blocks = div_ceil(spare, block_size)
     inodes = max(demand.needed_inodes, demand.parameters.inodes or 0)
@@ -178,8 +180,8 @@ def _geometry(demand: Demand, size: int) -> Geometry:
     return geometry
 
 
-def _capacity_error(inventory: Inventory, demand: Demand, size: int, describe: str) -> CapacityError:
-    needed = _minimum_size(demand, 0)
+def _capacity_error(demand: Demand, size: int, describe: str) -> CapacityError:
+    needed = minimum_size_of(demand)
     kind = demand.parameters.fs_type
     data = sum(demand.blocks) * demand.parameters.block_size
     inodes = max(demand.needed_inodes, demand.parameters.inodes or 0)
@@ -189,5 +191,5 @@ def _capacity_error(inventory: Inventory, demand: Demand, size: int, describe: s
         f" {format_size(size)}; make the disk larger by {format_size(needed - size)} or its size 'auto'",
         needed,
         size,
-        inventory.largest(),
+        demand.inventory.largest(),
     )

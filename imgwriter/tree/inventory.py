@@ -28,7 +28,8 @@ class Inode:
     Attributes:
         mode: ``st_mode``: type and twelve permission bits.
         uid, gid: Owner, 32 bits.
-        mtime_ns: Modification time in nanoseconds since the epoch; access, change and creation time follow it.
+        mtime_ns: Modification time in nanoseconds since the epoch; access, change and creation time
+            follow it.
         size: Bytes of a regular file; length of a symlink's target; else 0.
         data: The bytes of a regular file (``len(data) == size``), or None when it is empty or one hole.
         runs: The half-open intervals of ``data`` that hold data, sorted, disjoint, not empty; the rest

@@ -21,6 +21,10 @@ from imgwriter.tree.inventory import Inode
 MAX_SYMLINKS = 40
 """Symlinks in one path, as in Linux (include/linux/namei.h, MAXSYMLINKS): more is a loop."""
 
+MAX_LINK_NAMES = 4096
+"""Names that the symlinks of one path may bring in all. No real path comes near, and a hostile tar of long
+symlinks to each other cannot make each of its members cost a walk of a hundred thousand names."""
+
 MADE_MODE = stat.S_IFDIR | 0o755
 """Mode of a directory that nobody described; its owner is 0:0."""
 
@@ -98,6 +102,7 @@ class Lookup:
         above: list[Inode] = []
         here = self.root
         links = 0
+        brought = 0
         borrowed = 0  # how many names at the front of todo come from symlinks
         while todo:
             name = todo.popleft()
@@ -118,9 +123,10 @@ class Lookup:
                 child = entries[name] = made_directory(making)
             if stat.S_ISLNK(child.mode):
                 links += 1
-                if links > MAX_SYMLINKS:
-                    raise _nowhere(path, "goes round in a loop of symlinks")
                 target = child.target.split(b"/")
+                brought += len(target)
+                if links > MAX_SYMLINKS or brought > MAX_LINK_NAMES:
+                    raise _nowhere(path, "goes round in a loop of symlinks")
                 todo.extendleft(reversed(target))
                 borrowed += len(target)
                 if child.target.startswith(b"/"):

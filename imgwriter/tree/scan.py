@@ -48,6 +48,8 @@ class TreeRequest:
         hard_links: "error" or "break".
         time: Seconds since the epoch, for what imgwriter makes itself.
         clamp: Seconds since the epoch that no mtime of a source may exceed, or None.
+        spool_directory: Where the contents of compressed and streamed tars are kept meanwhile, in a file
+            without a name; None: the system's place for temporary files.
     """
 
     trees: Sequence[bytes] = ()
@@ -61,6 +63,7 @@ class TreeRequest:
     hard_links: str = "error"
     time: int = 1
     clamp: int | None = None
+    spool_directory: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def scan(request: TreeRequest) -> Scan:
     with _collection_paused():
         root = made_directory("the image")
         for tree in request.trees:
-            layers.merge(root, _read_tree(tree, rules))
+            layers.merge(root, _read_tree(tree, rules, request.spool_directory))
         graft(root, request.contents, rules, request.content_nest)
         if request.overrides is not None:
             overrides.apply(root, entries, show(request.overrides), request.time)
@@ -101,9 +104,9 @@ def scan(request: TreeRequest) -> Scan:
     return Scan(inventory, tuple(_warnings(root)))
 
 
-def _read_tree(tree: bytes, rules: SourceRules) -> Inode:
+def _read_tree(tree: bytes, rules: SourceRules, spool: bytes | None) -> Inode:
     if tree == STANDARD_INPUT:
-        return tarball.read(tree, rules)
+        return tarball.read(tree, rules, spool_directory=spool)
     try:
         status = os.stat(tree)
     except OSError as error:
@@ -112,7 +115,7 @@ def _read_tree(tree: bytes, rules: SourceRules) -> Inode:
         ) from error
     if stat.S_ISDIR(status.st_mode):
         return directory.read(tree, rules)
-    return tarball.read(tree, rules)
+    return tarball.read(tree, rules, spool_directory=spool)
 
 
 def _read_overrides(path: bytes | None) -> list[overrides.Override]:
