@@ -52,14 +52,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = options.make_parser()
     arguments = parser.parse_args(argv)
     if arguments.version:
-        return _printed(f"imgwriter {imgwriter.__version__}")
+        return _guarded(arguments, _version)
     if arguments.command is None:
         parser.error("no command is given")
     return _guarded(arguments, _build)
 
 
+def _version(_arguments: Namespace) -> int:
+    return _printed(f"imgwriter {imgwriter.__version__}")
+
+
 def _guarded(arguments: Namespace, command: Callable[[Namespace], int]) -> int:
     """Run a command; turn what ends it into a sentence and an exit status."""
+    debug = getattr(arguments, "debug", False)  # --version has none
     try:
         with _signals_raise():
             return command(arguments)
@@ -71,15 +76,15 @@ def _guarded(arguments: Namespace, command: Callable[[Namespace], int]) -> int:
         _forget_stdout()
         return SIGNALLED + signal.SIGPIPE
     except PlanInvariantError as error:
-        return _bug(error, arguments.debug)
+        return _bug(error, debug)
     except ImgwriterError as error:
-        _show_traceback(arguments.debug)
+        _show_traceback(debug)
         _complain(str(error))
         if isinstance(error, CapacityError) and error.largest:
             print(_largest(error.largest), file=sys.stderr)
         return REFUSED
     except Exception as error:  # the last resort: any other error is a bug, and the user is told so
-        return _bug(error, arguments.debug)
+        return _bug(error, debug)
 
 
 @contextmanager

@@ -104,7 +104,7 @@ def table(plan: ImagePlan) -> str:
     """Return the layout as lines of text: one row a partition, then the identifiers fstab knows them by."""
     layout = plan.layout
     name = {"mbr": "MBR", "gpt": "GPT", "none": "no partition table"}[layout.scheme]
-    title = f"{show(plan.path)}: {format_size(layout.disk_size)}, {name}"
+    title = f"{show(plan.path)}: {_size(layout.disk_size)}, {name}"
     if layout.disk_guid is not None:
         title += f" {layout.disk_guid}"
     if layout.disk_signature is not None:

@@ -133,6 +133,7 @@ def survey(inventory: Inventory, parameters: Parameters) -> Demand:
             # A target that fits beside no terminating zero byte stays in the inode.
             blocks[position] = 0 if len(inode.target) < I_BLOCK_SIZE else 1
         if inode.xattrs:
+            limits.check_xattrs(inode)
             with_xattrs.append(position)
     fmt = _directory_format(parameters)
     plans = _plan_directories(inodes, directories, fmt)
@@ -247,6 +248,7 @@ class _Limits:
         features = parameters.feature_set
         self.fs_type = parameters.fs_type
         self.block_size = parameters.block_size
+        self.ext_attr = features.has(f.Compat.EXT_ATTR)
         self.dir_nlink = features.has(f.RoCompat.DIR_NLINK)
         self.link_max = EXT4_LINK_MAX if self.dir_nlink else LINK_MAX_EXT3
         self.extents = features.has(f.Incompat.EXTENTS)
@@ -290,6 +292,15 @@ class _Limits:
                 inode,
                 f"it has {inode.nlink:,} names, more than the {self.link_max:,} that {self.fs_type} can"
                 " count; use --hard-links break",
+            )
+
+    def check_xattrs(self, inode: Inode) -> None:
+        """Raise UnrepresentableError when no inode may have extended attributes."""
+        if not self.ext_attr:
+            raise self._refuse(
+                inode,
+                f"it has extended attributes, which need the feature ext_attr; turn it on or leave"
+                f" {', '.join(show(name) for name in inode.xattrs)} out with --xattrs",
             )
 
     def directory_links(self, inode: Inode) -> int:

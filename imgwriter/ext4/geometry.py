@@ -20,10 +20,10 @@ Spec: kernel Documentation/filesystems/ext4/blockgroup.rst, group_descr.rst.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from imgwriter.errors import SpecError
+from imgwriter.errors import PlanInvariantError, SpecError
 from imgwriter.ext4 import features as f
 from imgwriter.ext4.format import EXT4_FIRST_INO, INODE_SIZE
 from imgwriter.ext4.params import Parameters
@@ -59,6 +59,7 @@ class Geometry:
         flex_groups: Groups whose bitmaps and tables stand together; 1 without flex_bg.
         sparse_super: Backups only in groups 0, 1 and powers of 3, 5 and 7.
         features: With resize_inode dropped where nothing could be reserved beyond 2^32 blocks.
+        reserved_blocks: Blocks that only root may fill.
     """
 
     block_size: int
@@ -73,6 +74,7 @@ class Geometry:
     flex_groups: int
     sparse_super: bool
     features: f.Features
+    reserved_blocks: int = field(compare=False)
 
     @property
     def first_data_block(self) -> int:
@@ -155,18 +157,23 @@ def plan_geometry(parameters: Parameters, size: int, needed_inodes: int) -> Geom
     wanted = size // parameters.block_size
     _check_limits(parameters, wanted)
     inodes = parameters.inode_count(wanted, needed_inodes)
+    least = max(needed_inodes, parameters.inodes or 0)
     per_group = 8 * parameters.block_size
-    blocks = wanted
+    blocks = kept = wanted
     while True:
         fewer = _blocks_per_group_for(parameters, wanted, blocks, per_group, inodes)
         if fewer != per_group:
             per_group, blocks = fewer, wanted
             continue
-        geometry = _shape(parameters, blocks, per_group, inodes)
+        geometry = _shape(parameters, blocks, per_group, inodes, least)
         cut = _cut_of_last_group(geometry)
         if not cut:
             break
-        blocks -= cut
+        blocks = kept = blocks - cut
+    # mke2fs keeps the share of what was left after the last cut, also where it then took smaller groups
+    # and all blocks again.
+    reserved = wanted * parameters.reserved_percent // 100 * kept // wanted
+    geometry = replace(geometry, reserved_blocks=reserved)
     if geometry.inodes < needed_inodes:
         raise SpecError(
             f"{needed_inodes:,} inodes do not fit into {format_size(size)}, which has room for"
@@ -235,7 +242,7 @@ def _check_limits(parameters: Parameters, blocks: int) -> None:
         )
 
 
-def _shape(parameters: Parameters, blocks: int, blocks_per_group: int, inodes: int) -> Geometry:
+def _shape(parameters: Parameters, blocks: int, blocks_per_group: int, inodes: int, least: int) -> Geometry:
     block_size, features = parameters.block_size, parameters.feature_set
     first_data_block = 1 if block_size == 1024 else 0
     groups = div_ceil(blocks - first_data_block, blocks_per_group)
@@ -243,7 +250,8 @@ def _shape(parameters: Parameters, blocks: int, blocks_per_group: int, inodes: i
     per_group = _round_inodes(per_group, block_size)
     while per_group * groups > 0xFFFFFFFF:
         per_group = _round_inodes(per_group - INODE_SIZE, block_size)
-    while per_group * groups < EXT4_FIRST_INO + 1:
+    # mke2fs rounds down to a multiple of 8; what the tree needs has to fit nevertheless.
+    while per_group * groups < max(least, EXT4_FIRST_INO + 1) and per_group < 8 * block_size:
         per_group = _round_inodes(per_group + 8, block_size)
     desc_size = 64 if features.has(f.Incompat.BIT64) else 32
     desc_blocks = div_ceil(groups * desc_size, block_size)
@@ -267,6 +275,7 @@ def _shape(parameters: Parameters, blocks: int, blocks_per_group: int, inodes: i
         flex_groups=1 << LOG_GROUPS_PER_FLEX if features.has(f.Incompat.FLEX_BG) else 1,
         sparse_super=features.has(f.RoCompat.SPARSE_SUPER),
         features=features,
+        reserved_blocks=0,  # known when the shape is final
     )
 
 
@@ -279,6 +288,12 @@ def _round_inodes(count: int, block_size: int) -> int:
 def _growth_limit(blocks: int) -> int:
     """Return the blocks to which online growth is prepared: 1,024 times as many, at most 2^32 - 1."""
     return blocks * 1024 if blocks < 0xFFFFFFFF // 1024 else 0xFFFFFFFF
+
+
+def check_tables(geometry: Geometry) -> None:
+    """Raise TooSmallError when an inode table does not fit between the backups."""
+    if len(geometry.tables.inode_tables) != geometry.groups:
+        raise PlanInvariantError(f"{geometry.groups} groups have {len(geometry.tables.inode_tables)} tables")
 
 
 def _place_tables(geometry: Geometry) -> Tables:
@@ -345,7 +360,7 @@ class _Gaps:
             if gap[1] - gap[0] >= blocks:
                 gap[0] += blocks
                 return gap[0] - blocks
-        raise SpecError(
+        raise TooSmallError(
             f"an inode table of {blocks:,} blocks does not fit between the backup superblocks;"
             " ask for fewer inodes or larger blocks"
         )

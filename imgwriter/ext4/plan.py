@@ -13,12 +13,13 @@ from imgwriter.ext4.format import INODE_SIZE
 from imgwriter.ext4.geometry import (
     Geometry,
     TooSmallError,
+    check_tables,
     plan_geometry,
 )
 from imgwriter.ext4.params import Parameters
 from imgwriter.extent import Volume
 from imgwriter.tree.inventory import Inventory
-from imgwriter.units import div_ceil, format_size
+from imgwriter.units import MiB, div_ceil, format_size
 
 JOURNAL_FROM_BLOCKS = 2048
 """The smallest file system that has a journal, in blocks: mke2fs's threshold."""
@@ -127,18 +128,45 @@ def minimum_size_of(demand: Demand, spare: int = 0) -> int:
     inodes = max(demand.needed_inodes, demand.parameters.inodes or 0)
     tables = div_ceil(inodes * INODE_SIZE, block_size)
     blocks = sum(demand.blocks) + len(demand.xattr_blocks) + tables + spare_blocks
+    too_few = blocks - 1
     while True:
-        blocks = _first_feasible(demand, blocks)
+        feasible = _first_feasible(demand, blocks)
+        too_few = feasible - 1 if feasible > blocks else too_few
+        blocks = feasible
         geometry = _geometry(demand, blocks * block_size)
         missing = _missing_blocks(demand, geometry, spare_blocks)
         if not missing:
-            return blocks * block_size
+            return _step_back(demand, too_few, blocks, spare_blocks) * block_size
+        too_few = blocks
         if geometry.blocks < blocks:
             # A last group this small is cut off: all sizes up to one that keeps it are the same.
             while _geometry(demand, blocks * block_size) == geometry:
                 blocks += 1
         else:
             blocks += missing
+
+
+def _step_back(demand: Demand, too_few: int, enough: int, spare_blocks: int) -> int:
+    """Return a number of blocks in (too_few, enough] that is enough while one less is not.
+
+    What is missing at a size is what is missing at a larger one too, unless its tables are smaller: mke2fs
+    makes fewer inodes from 512 MiB and from 4 TiB on, and fewer backups of fewer, larger groups.
+    """
+
+    def fits(blocks: int) -> bool:
+        try:
+            geometry = _geometry(demand, blocks * demand.parameters.block_size)
+        except TooSmallError:
+            return False
+        return not _missing_blocks(demand, geometry, spare_blocks)
+
+    if enough - 1 == too_few or not fits(enough - 1):
+        return enough
+    enough -= 1
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        too_few, enough = (too_few, middle) if fits(middle) else (middle, enough)
+    return enough
 
 
 def _first_feasible(demand: Demand, blocks: int) -> int:
@@ -177,6 +205,7 @@ def _geometry(demand: Demand, size: int) -> Geometry:
     geometry = plan_geometry(parameters, size, demand.needed_inodes)
     if geometry.blocks < JOURNAL_FROM_BLOCKS and geometry.features.has(f.Compat.HAS_JOURNAL):
         raise TooSmallError("too small for a journal")
+    check_tables(geometry)
     return geometry
 
 
@@ -188,7 +217,7 @@ def _capacity_error(demand: Demand, size: int, describe: str) -> CapacityError:
     return CapacityError(
         f"{describe}: {kind} needs {format_size(needed)} ({format_size(data)} of files and directories,"
         f" {format_size(needed - data)} of its own structures, {inodes:,} inodes), there are"
-        f" {format_size(size)}; make the disk larger by {format_size(needed - size)} or its size 'auto'",
+        f" {format_size(size)}; make the disk larger by {div_ceil(needed - size, MiB):,} MiB or its size 'auto'",
         needed,
         size,
         demand.inventory.largest(),

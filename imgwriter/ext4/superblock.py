@@ -51,7 +51,7 @@ class SuperblockEncoder:
         fs_seed: int | None,
     ) -> None:
         self.csum = fs_seed is not None
-        self.fields = SUPERBLOCK_ZERO | _sizes(demand, geometry, groups)
+        self.fields = SUPERBLOCK_ZERO | _sizes(geometry, groups)
         self.fields |= _identity(demand, geometry)
         self.fields |= _structures(demand, geometry, allocation, journal, fs_seed)
 
@@ -75,8 +75,8 @@ class SuperblockEncoder:
         return content
 
 
-def _sizes(demand: Demand, geometry: Geometry, groups: Groups) -> dict[str, object]:
-    reserved = geometry.blocks * demand.parameters.reserved_percent // 100
+def _sizes(geometry: Geometry, groups: Groups) -> dict[str, object]:
+    reserved = geometry.reserved_blocks
     log_block_size = geometry.block_size.bit_length() - 11
     return {
         "s_inodes_count": geometry.inodes,

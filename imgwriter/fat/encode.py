@@ -81,9 +81,14 @@ class FileLabel(NamedTuple):
     directory: Inode
     name: bytes
 
+    @property
+    def path(self) -> bytes:
+        """The path inside the file system, without a leading slash."""
+        above = self.directory.path
+        return above + b"/" + self.name if above else self.name
+
     def __str__(self) -> str:
-        path = self.directory.path
-        return show(path + b"/" + self.name if path else self.name)
+        return show(self.path)
 
 
 class DirectoryLabel(NamedTuple):

@@ -214,8 +214,8 @@ def test_auto_is_minimal(tree: Path, tmp_path: Path) -> None:
     size = report["image"]["size"] // MiB
     assert build(tmp_path / "out", *words, "--disk-size", str(size))["image"]["size"] == size * MiB
     before = image.stat()
-    command = [sys.executable, "-m", "imgwriter", "build", "--output", tmp_path / "out", *words]
-    done = subprocess.run([*command, "--disk-size", str(size - 1)], capture_output=True, text=True)
+    command = (sys.executable, "-m", "imgwriter", "build", "--output", tmp_path / "out", *words)
+    done = subprocess.run((*command, "--disk-size", str(size - 1)), capture_output=True, text=True)
     assert done.returncode == 1 and "partition 2 'root': ext4 needs" in done.stderr
     assert image.stat() == before
 

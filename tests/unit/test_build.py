@@ -12,8 +12,7 @@ import pytest
 import imgwriter
 from imgwriter import Content, ImageSpec, build_image, plan_image, write_image
 from imgwriter.errors import CapacityError, OutputError, SourceError, SpecError
-from imgwriter.extent import Volume
-from imgwriter.spec import PARTITION_TABLES
+from imgwriter.spec import PARTITION_TABLES, HostPath
 from imgwriter.units import GiB, MiB, TiB
 
 
@@ -45,7 +44,7 @@ def test_a_plan_writes_nothing_and_a_volume_is_the_disk(tree: Path) -> None:
     plan = plan_image(spec(tree, partition_table="efi"))
     assert not (tree.parent / "out").exists()
     volume = plan.volume()
-    assert isinstance(volume, Volume) and volume.size == plan.layout.disk_size
+    assert volume.size == plan.layout.disk_size
     assert [f.partition.role for f in plan.file_systems] == ["esp", "root"]
 
 
@@ -163,11 +162,11 @@ def test_a_file_where_the_directory_should_be_is_refused(tree: Path, tmp_path: P
 
 def test_paths_may_be_relative_and_of_any_kind(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree.parent)
-    for kind in (str, bytes, Path):
-        trees = [b"tree" if kind is bytes else kind("tree")]
-        result = build_image(ImageSpec(trees=trees, additional_space=0, output=""))
+    kinds: tuple[HostPath, ...] = ("tree", b"tree", Path("tree"))
+    for path in kinds:
+        result = build_image(ImageSpec(trees=[path], additional_space=0, output=""))
         assert result.path == b"nixos.img"
-    contents = [Content(kind, f"/{n}") for n, kind in enumerate(("tree", b"tree", Path("tree")))]
+    contents = [Content(path, f"/{n}") for n, path in enumerate(kinds)]
     assert plan_image(ImageSpec(contents=contents)).inventory.names == 6
 
 

@@ -156,3 +156,11 @@ def test_message_names_the_path() -> None:
 def test_inventory_of_one_root() -> None:
     demand = survey(Inventory(trees.directory()), parameters())
     assert demand.last_inode == 11
+
+
+def test_extended_attributes_need_ext_attr() -> None:
+    entries = {b"f": trees.file(b"x", xattrs={b"user.a": b"1"})}
+    assert _survey(entries).xattr_inline
+    with pytest.raises(UnrepresentableError, match=r"^f cannot .* ext_attr; .* user\.a out with --xattrs$"):
+        _survey(entries, features="^ext_attr")
+    _survey({b"f": trees.file(b"x")}, features="^ext_attr")

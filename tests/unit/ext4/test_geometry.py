@@ -106,3 +106,29 @@ def test_small_blocks_end_where_meta_bg_would_begin() -> None:
 
 def test_merge_joins_neighbours() -> None:
     assert list(merge([(1, 2), (2, 5), (7, 9), (9, 10)])) == [(1, 5), (7, 10)]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "reserved"),
+    # dumpe2fs 1.47.0, "Reserved block count", of `mke2fs -t ext4 -b 4096` on that many blocks. Beyond the end
+    # of a group a last group is cut off, then smaller groups take all blocks: the share stays that of the cut.
+    [
+        (32768, 1638),
+        (32769, 1583),
+        (33281, 1608),
+        (33768, 1632),
+        (34768, 1738),
+        (262145, 13106),
+        (262656, 13132),
+    ],
+)
+def test_reserved_blocks_are_those_of_mke2fs(blocks: int, reserved: int) -> None:
+    assert plan_geometry(parameters(), blocks * 4096, 11).reserved_blocks == reserved
+
+
+@pytest.mark.parametrize("needed", [12, 16, 17, 19, 24, 25, 97, 5026])
+@pytest.mark.parametrize("block_size", [1024, 2048, 4096])
+def test_inodes_are_never_rounded_below_what_is_needed(needed: int, block_size: int) -> None:
+    for asked in (None, needed):
+        p = parameters(block_size=block_size, inodes=asked, inode_ratio=64 * MiB)
+        assert plan_geometry(p, 16 * MiB, needed).inodes >= needed

@@ -139,3 +139,41 @@ def test_plan_is_the_same_for_any_order_of_the_entries() -> None:
     two = trees.inventory({b"b": trees.file(b"2"), b"a": trees.file(b"1")})
     images = [plan(t, parameters(), 16 * MiB).volume() for t in (one, two)]
     assert images[0].read(0, 16 * MiB) == images[1].read(0, 16 * MiB)
+
+
+@pytest.mark.parametrize("mebibytes", [460, 470, 480, 490])
+def test_minimum_where_the_inodes_become_fewer(mebibytes: int) -> None:
+    # From 512 MiB on mke2fs makes an inode per 16 KiB, not per 4 KiB: 470 MiB that need more than 512 MiB
+    # with the larger tables fit into just that with the smaller ones.
+    tree = trees.inventory({b"f": trees.zeros(mebibytes * MiB)})
+    size = minimum_size(tree, parameters())
+    assert plan(tree, parameters(), size).free >= 0
+    with pytest.raises(CapacityError):
+        plan(tree, parameters(), size - 4096)
+    assert (size == 512 * MiB) == (mebibytes in (470, 480))
+
+
+@pytest.mark.parametrize("block_size", [1024, 2048, 4096])
+@pytest.mark.parametrize("inodes", [12, 100, 9_999, 60_000])
+def test_minimum_with_inodes_asked_for(inodes: int, block_size: int) -> None:
+    asked = parameters(inodes=inodes, block_size=block_size)
+    tree = trees.inventory({b"f": trees.zeros(100_000)})
+    size = minimum_size(tree, asked)
+    assert plan(tree, asked, size).inodes >= inodes
+    with pytest.raises(CapacityError):
+        plan(tree, asked, size - block_size)
+
+
+def test_holes_between_many_runs() -> None:
+    # 3 runs in one block, one over two blocks: pieces and runs do not go side by side.
+    runs = ((0, 10), (20, 30), (4000, 5000), (9000, 9001), (50_000, 50_002))
+    tree = trees.inventory({b"f": trees.zeros(60_000, runs)})
+    made = plan(tree, parameters(), 16 * MiB)
+    (piece, *rest) = made.allocation.mapped[2].pieces
+    start = piece.start * 4096
+    content = made.volume().read(start, 3 * 4096)
+    expected = bytearray(3 * 4096)
+    for low, high in runs[:-1]:
+        expected[low:high] = b"x" * (high - low)
+    assert content == bytes(expected)
+    assert [p.logical for p in rest] == [12]
