@@ -196,7 +196,7 @@ def write_image(plan: ImagePlan, progress: Progress | None = None, started: floa
             path,
             sync=spec.sync,
             progress=None if progress is None else lambda done: progress(done, total),
-            threads=sink.THREADS if spec.threads is None else spec.threads,
+            workers=sink.WORKERS if spec.workers is None else spec.workers,
         )
     sidecars, checksum = _write_sidecars(spec, volume, path)
     return Result(plan, path, total, checksum, sidecars, time.monotonic() - started)

@@ -171,9 +171,10 @@ def _progress(arguments: Namespace, files: int) -> Iterator[Progress | None]:
         DownloadColumn(binary_units=True),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+    # Drawn when the writer calls, not by a thread: a process with threads could not fork workers.
+    with Bar(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
         task = bar.add_task(f"{files:,} files", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total: bar.update(task, completed=done, total=total, refresh=True)
 
 
 def _printed(text: str) -> int:

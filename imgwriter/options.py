@@ -302,7 +302,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add("--bmap", action="store_true", help="write a block map beside the image, for bmaptool")
     add("--sha256", action="store_true", help="write the image's checksum beside it")
     add("--sync", action="store_true", help="return only when the image is on the disk")
-    add("--threads", type=int, metavar="N", help="threads that write (default 2: one copies, one computes)")
+    add("--workers", type=int, metavar="N", help="processes that write (default 2)")
 
 
 def _add_report(parser: argparse.ArgumentParser) -> None:
@@ -371,7 +371,7 @@ def to_spec(arguments: argparse.Namespace, environ: dict[str, str]) -> ImageSpec
         bmap=arguments.bmap,
         sha256=arguments.sha256,
         sync=arguments.sync,
-        threads=arguments.threads,
+        workers=arguments.workers,
     )
 
 

@@ -117,7 +117,7 @@ class ImageSpec:
         manifest: Where to write the extents as JSON lines, or None.
         bmap, sha256: Whether to write these files beside the image.
         sync: Whether to wait until the image is on the disk.
-        threads: How many threads write, or None for two: one copies while the other computes.
+        workers: How many processes write, or None for two.
 
     Raises:
         SpecError: The request contradicts itself.
@@ -168,7 +168,7 @@ class ImageSpec:
     bmap: bool = False
     sha256: bool = False
     sync: bool = False
-    threads: int | None = None
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         for check in (
@@ -256,7 +256,7 @@ def _check_sizes(spec: ImageSpec) -> None:
     for what, count in (
         ("inodes", spec.inodes),
         ("inode ratio", spec.inode_ratio),
-        ("threads", spec.threads),
+        ("workers", spec.workers),
     ):
         if count is not None and count < 1:
             raise SpecError(f"{what}: {count} is not a positive number; give one")

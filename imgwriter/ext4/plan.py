@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from imgwriter.errors import CapacityError
 from imgwriter.ext4 import features as f
-from imgwriter.ext4.allocation import Allocation, OutOfBlocksError, allocate
+from imgwriter.ext4.allocation import Allocation, OutOfBlocksError, allocate, free_after
 from imgwriter.ext4.demand import Demand, survey
 from imgwriter.ext4.encode import encode
 from imgwriter.ext4.format import INODE_SIZE
@@ -134,7 +134,7 @@ def minimum_size_of(demand: Demand, spare: int = 0) -> int:
         too_few = feasible - 1 if feasible > blocks else too_few
         blocks = feasible
         geometry = _geometry(demand, blocks * block_size)
-        missing = _missing_blocks(demand, geometry, spare_blocks)
+        missing = max(spare_blocks - free_after(demand, geometry), 0)
         if not missing:
             return _step_back(demand, too_few, blocks, spare_blocks) * block_size
         too_few = blocks
@@ -190,14 +190,6 @@ def _first_feasible(demand: Demand, blocks: int) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if feasible(middle) else (middle, high)
     return high
-
-
-def _missing_blocks(demand: Demand, geometry: Geometry, spare_blocks: int) -> int:
-    """Return by how many blocks at least a file system of that shape is too small; 0: it is not."""
-    try:
-        return max(spare_blocks - allocate(demand, geometry).free, 0)
-    except OutOfBlocksError as error:
-        return spare_blocks + error.missing
 
 
 def _geometry(demand: Demand, size: int) -> Geometry:

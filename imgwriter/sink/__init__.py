@@ -5,7 +5,7 @@
     write ── replace.replacing   an unnamed file in the target's directory ... becomes the target
        └──── pool.write_extents  jobs ─┬─ computed: chunks ── pwritev ─┬─> the file
                                        ├─ packed: read_into ── pwrite ─┤   (target.Target, one
-                                       └─ file-backed: clone, copy ────┘    a worker)
+                                       └─ file-backed: clone, copy ────┘    a process)
 
 Invariants:
 
@@ -23,11 +23,11 @@ import os
 from pathlib import Path
 
 from imgwriter.extent import Volume
-from imgwriter.sink.pool import THREADS, Progress, write_extents
+from imgwriter.sink.pool import WORKERS, Progress, write_extents
 from imgwriter.sink.replace import replacing
 from imgwriter.sink.target import Target, set_size
 
-__all__ = ["THREADS", "Progress", "write", "write_bytes", "write_to"]
+__all__ = ["WORKERS", "Progress", "write", "write_bytes", "write_to"]
 
 
 def write(
@@ -36,7 +36,7 @@ def write(
     *,
     sync: bool = False,
     progress: Progress | None = None,
-    threads: int = THREADS,
+    workers: int = WORKERS,
 ) -> None:
     """Make ``path`` a file that holds ``volume``, replacing one that is there, or change nothing.
 
@@ -46,14 +46,15 @@ def write(
         sync: Also flush the file and its directory to the disk before returning.
         progress: Called in the calling thread, a few times a second and once at the end, with the
             bytes of ``volume.allocated`` that are written. An exception from it cancels the write.
-        threads: Workers that read and write side by side.
+        workers: Processes that read and write side by side, this one among them; in a process with
+            threads it is always one.
 
     Raises:
         OutputError: The file cannot be written.
         SourceError: A source cannot be read, or (SourceChangedError) is not what was scanned.
     """
     with replacing(path, sync=sync) as fd:
-        write_to(fd, volume, name=os.fsdecode(path), progress=progress, threads=threads)
+        write_to(fd, volume, name=os.fsdecode(path), progress=progress, workers=workers)
 
 
 def write_to(
@@ -62,7 +63,7 @@ def write_to(
     *,
     name: str = "the output",
     progress: Progress | None = None,
-    threads: int = THREADS,
+    workers: int = WORKERS,
 ) -> None:
     """Write ``volume`` into an open, empty, regular file and set its size; no name is changed.
 
@@ -72,14 +73,14 @@ def write_to(
         volume: What to write.
         name: What to call the file in messages.
         progress: As for :func:`write`.
-        threads: As for :func:`write`.
+        workers: As for :func:`write`.
 
     Raises:
         OutputError: The file cannot be written.
         SourceError: A source cannot be read, or (SourceChangedError) is not what was scanned.
     """
     set_size(fd, volume.size, name)
-    write_extents(fd, volume, name, progress, threads)
+    write_extents(fd, volume, name, progress, workers)
 
 
 def write_bytes(path: Path | str | bytes, content: bytes, *, sync: bool = False) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import os
 import struct
-import threading
 from collections.abc import Callable, Sequence
 from fcntl import ioctl
 
@@ -39,10 +38,6 @@ _OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BOUNCE = 1 << 20
 
 
-class Stopped(Exception):
-    """Not an error: another worker's error, or a signal, ended the write."""
-
-
 def set_size(fd: int, size: int, name: str) -> None:
     """Set the output's size, all zeros where nothing is written.
 
@@ -56,22 +51,18 @@ def set_size(fd: int, size: int, name: str) -> None:
 
 
 class Abilities:
-    """What all workers of one write share about the target.
-
-    A worker may ask of a device what another is just learning: then it learns the same.
+    """What a worker has learned about the target and the devices of the sources.
 
     Attributes:
         uncloneable: Source devices that share no blocks with the target.
         first_mover: For a source device, the first of Target.movers that works.
-        writing: Held during each system call that writes.
     """
 
-    __slots__ = ("first_mover", "uncloneable", "writing")
+    __slots__ = ("first_mover", "uncloneable")
 
     def __init__(self) -> None:
         self.uncloneable: set[int] = set()
         self.first_mover: dict[int, int] = {}
-        self.writing = threading.Lock()
 
 
 class Target:
@@ -79,10 +70,10 @@ class Target:
 
     Args:
         fd: The output, open for reading and writing; it stays open. The worker gets a descriptor of
-            its own, so that an interrupted main thread may close ``fd`` at any moment.
+            its own, with a file position that nobody else moves.
         name: What to call it in messages.
-        abilities: Shared by the workers of one write.
-        check: Called between steps; raises Stopped to end the work.
+        abilities: What is known already.
+        check: Called between steps with the bytes written since; an exception from it ends the work.
     """
 
     def __init__(
@@ -116,13 +107,12 @@ class Target:
             OutputError: They cannot be written.
         """
         try:
-            with self.abilities.writing:
+            count = os.pwritev(self.fd, buffers, offset)
+            while count < sum(map(len, buffers)):
+                if count == 0:
+                    raise OSError(errno.EIO, "the file system takes no more bytes")
+                buffers, offset = _rest(buffers, count), offset + count
                 count = os.pwritev(self.fd, buffers, offset)
-                while count < sum(map(len, buffers)):
-                    if count == 0:
-                        raise OSError(errno.EIO, "the file system takes no more bytes")
-                    buffers, offset = _rest(buffers, count), offset + count
-                    count = os.pwritev(self.fd, buffers, offset)
         except OSError as error:
             raise output_error(self.name, error) from error
 
@@ -163,8 +153,7 @@ class Target:
         if device in self.abilities.uncloneable or start % self.block or offset % self.block or not count:
             return 0
         try:
-            with self.abilities.writing:
-                ioctl(self.fd, _FICLONERANGE, _FILE_CLONE_RANGE.pack(fd, start, count, offset))
+            ioctl(self.fd, _FICLONERANGE, _FILE_CLONE_RANGE.pack(fd, start, count, offset))
         except OSError as error:
             if error.errno in _OUTPUT:
                 raise output_error(self.name, error) from error
@@ -178,8 +167,7 @@ class Target:
         first = self.abilities.first_mover.get(device, 0)
         for index, mover in enumerate(self.movers[first:], first):
             try:
-                with self.abilities.writing:
-                    return mover(fd, start, count, offset)
+                return mover(fd, start, count, offset)
             except OSError as error:
                 if error.errno in _OUTPUT:
                     raise output_error(self.name, error) from error

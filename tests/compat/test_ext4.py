@@ -9,7 +9,7 @@ import pytest
 from imgwriter.errors import CapacityError, SpecError
 from imgwriter.ext4 import minimum_size, plan
 from tests import trees
-from tests.compat.ext4_images import GiB, MiB, everything, many, write
+from tests.compat.ext4_images import GiB, MiB, everything, many, write, write_structures
 from tests.oracles import dumpe2fs, e2fsck, ext4_validate
 from tests.unit.ext4.support import parameters
 
@@ -64,20 +64,29 @@ def test_types_and_block_sizes(tmp_path: Path, fs_type: str, block_size: int, si
 @pytest.mark.parametrize("features", [*LEFT_OFF, *TURNED_ON])
 def test_features(tmp_path: Path, features: str, block_size: int) -> None:
     image = tmp_path / "image"
-    tree = trees.inventory(everything(block_size, xattrs="ext_attr" not in features and "none" not in features))
+    tree = trees.inventory(
+        everything(block_size, xattrs="ext_attr" not in features and "none" not in features)
+    )
     made = write(image, tree, 200 * MiB, features=features, block_size=block_size)
     e2fsck.check(image)
     found = dumpe2fs.features(image)
     assert found == set(made.features.split())
     assert not found & names_of(features) if features.startswith("^") else True
-    if "metadata_csum" in found and "extent" in found:
+    # The package's rules for descriptors of 32 bytes are not the kernel's: it objects to mke2fs's own.
+    if "metadata_csum" in found and "64bit" in found:
         ext4_validate.check(image)
 
 
 @pytest.mark.parametrize("features", ["^flex_bg", "^64bit", "^sparse_super,^resize_inode", "^metadata_csum"])
 def test_features_in_many_groups(tmp_path: Path, features: str) -> None:
     image = tmp_path / "image"
-    write(image, trees.inventory({b"f": trees.zeros(40 * MiB)}), 19 * 8 * MiB, features=features, block_size=1024)
+    write(
+        image,
+        trees.inventory({b"f": trees.zeros(40 * MiB)}),
+        19 * 8 * MiB,
+        features=features,
+        block_size=1024,
+    )
     e2fsck.check(image)
     assert len(dumpe2fs.groups(image)) == 19
 
@@ -118,24 +127,11 @@ def test_a_size_that_is_no_multiple_of_a_block(tmp_path: Path, remainder: int) -
 @pytest.mark.parametrize("fs_type", ["ext4", "ext3"])
 def test_two_gibibytes_of_data_across_backups(tmp_path: Path, fs_type: str) -> None:
     image = tmp_path / "image"
-    # One file over the backups of groups 1, 3, 5, 7 and 9: written as zeros, since holes would take no blocks.
+    # One file over the backups of groups 1, 3, 5, 7 and 9, whose 2 GiB no e2fsck looks at.
     tree = trees.inventory({b"f": trees.zeros(2 * GiB), b"d": many(20, 5, 9000)})
-    made = write_without_data(image, tree, fs_type=fs_type)
+    made = write_structures(image, tree, fs_type=fs_type)
     assert made.geometry.groups >= 17
     e2fsck.check(image)
-
-
-def write_without_data(image: Path, tree, **asked):  # type: ignore[no-untyped-def]  # a short hand
-    """Write all but the data of large files, which no e2fsck looks at."""
-    from imgwriter import sink
-    from imgwriter.extent import Volume
-
-    wanted = parameters(**asked)
-    made = plan(tree, wanted, minimum_size(tree, wanted))
-    volume = made.volume()
-    data = tree.root.entries[b"f"].data
-    sink.write(Volume(volume.size, (e for e in volume.extents if e.data is not data)), image)
-    return made
 
 
 def test_full_to_the_last_block(tmp_path: Path) -> None:
@@ -190,7 +186,7 @@ def test_a_long_directory_with_few_means(tmp_path: Path, features: str) -> None:
     e2fsck.check(image)
 
 
-@pytest.mark.parametrize("subdirectories", [64_997, 64_998, 64_999])
+@pytest.mark.parametrize("subdirectories", [64_998, 64_999])
 def test_subdirectories_at_the_limit(tmp_path: Path, subdirectories: int) -> None:
     image = tmp_path / "image"
     entries = {b"%d" % i: trees.directory() for i in range(subdirectories)}
@@ -198,16 +194,18 @@ def test_subdirectories_at_the_limit(tmp_path: Path, subdirectories: int) -> Non
     e2fsck.check(image)
 
 
-@pytest.mark.parametrize("time", [0, 1, (1 << 31) - 1])
+@pytest.mark.parametrize("time", [0, 1, (1 << 32) + 5])
 def test_stamps(tmp_path: Path, time: int) -> None:
     image = tmp_path / "image"
-    if time > (1 << 31) - 2:
-        # e2fsck calls a superblock from the future a mistake: that of whoever asked for it.
-        write(image, trees.inventory(), 16 * MiB, time=time)
-        assert "is in the future" in e2fsck.raw(image).text
-        return
     write(image, trees.inventory(), 16 * MiB, time=time)
     e2fsck.check(image)
+
+
+def test_a_stamp_of_the_future_is_noticed(tmp_path: Path) -> None:
+    """A remark of e2fsck's about what was asked for; the year 2038 is the last that it compares."""
+    image = tmp_path / "image"
+    write(image, trees.inventory(), 16 * MiB, time=(1 << 32) - 1)
+    assert "is in the future" in e2fsck.raw(image).text
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -90,9 +90,9 @@ def test_the_umask_does_not_show(umask: int, place: Path, expected: str) -> None
     assert build(place, "out", umask=umask) == expected
 
 
-@pytest.mark.parametrize("threads", ["1", "2", "7"])
-def test_the_number_of_threads_does_not_show(threads: str, place: Path, expected: str) -> None:
-    assert build(place, "out", "--threads", threads) == expected
+@pytest.mark.parametrize("workers", ["1", "2", "7"])
+def test_the_number_of_workers_does_not_show(workers: str, place: Path, expected: str) -> None:
+    assert build(place, "out", "--workers", workers) == expected
 
 
 def test_the_working_directory_does_not_show(place: Path, expected: str) -> None:

@@ -81,11 +81,11 @@ def test_compose_lays_volumes_side_by_side_or_refuses(
 
 
 @given(volumes(), st.integers(1, 3))
-def test_the_sink_writes_what_the_volume_holds(pair: tuple[Volume, bytearray], threads: int) -> None:
+def test_the_sink_writes_what_the_volume_holds(pair: tuple[Volume, bytearray], workers: int) -> None:
     volume, model = pair
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "image"
-        sink.write(volume, path, threads=threads)
+        sink.write(volume, path, workers=workers)
         assert path.read_bytes() == model
         assert sidecar.sha256(volume, path).split()[0] == hashlib.sha256(model).hexdigest()
 

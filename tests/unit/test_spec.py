@@ -60,7 +60,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"additional_space": -1}, "less than nothing"),
     ({"additional_space": MiB, "disk_size": 100 * MiB}, "has no meaning with the fixed disk size 100 MiB"),
     ({"inodes": 0}, "inodes: 0"),
-    ({"threads": 0}, "threads: 0"),
+    ({"workers": 0}, "workers: 0"),
     ({"inodes": 100, "inode_ratio": 4096}, "leave one of them out"),
     ({"time": -1}, "time -1"),
     ({"time": 1 << 34}, "time 17179869184"),

@@ -111,7 +111,7 @@ def test_merge_joins_neighbours() -> None:
 @pytest.mark.parametrize(
     ("blocks", "reserved"),
     # dumpe2fs 1.47.0, "Reserved block count", of `mke2fs -t ext4 -b 4096` on that many blocks. Beyond the end
-    # of a group a last group is cut off, then smaller groups take all blocks: the share stays that of the cut.
+    # of a group a last group is cut off, then smaller groups take all blocks: the share is that of the cut.
     [
         (32768, 1638),
         (32769, 1583),

@@ -7,9 +7,11 @@ from itertools import pairwise
 import pytest
 
 from imgwriter.errors import CapacityError, SpecError
-from imgwriter.ext4 import minimum_size, plan
+from imgwriter.ext4 import minimum_size, plan, survey
+from imgwriter.ext4.allocation import OutOfBlocksError, allocate, free_after
 from imgwriter.ext4.extent_tree import Piece
 from imgwriter.ext4.format import GROUP_DESC_64
+from imgwriter.ext4.geometry import plan_geometry
 from imgwriter.units import GiB, MiB
 from tests import trees
 from tests.unit.ext4.support import parameters
@@ -177,3 +179,17 @@ def test_holes_between_many_runs() -> None:
         expected[low:high] = b"x" * (high - low)
     assert content == bytes(expected)
     assert [p.logical for p in rest] == [12]
+
+
+@pytest.mark.parametrize("block_size", [1024, 4096])
+@pytest.mark.parametrize("size", [20 * MiB, 300 * MiB, 1000 * MiB])
+@pytest.mark.parametrize("largest", [1, 5 * MiB, 130 * MiB, 700 * MiB])
+def test_what_would_be_left_is_what_is_left(largest: int, size: int, block_size: int) -> None:
+    tree = trees.inventory({b"a": trees.zeros(largest), b"b": trees.zeros(2 * MiB)})
+    demand = survey(tree, parameters(block_size=block_size))
+    geometry = plan_geometry(demand.parameters, size, demand.needed_inodes)
+    try:
+        left = allocate(demand, geometry).free
+    except OutOfBlocksError as error:
+        left = -error.missing
+    assert free_after(demand, geometry) == left
