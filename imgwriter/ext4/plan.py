@@ -158,7 +158,7 @@ def _step_back(demand: Demand, too_few: int, enough: int, spare_blocks: int) -> 
             geometry = _geometry(demand, blocks * demand.parameters.block_size)
         except TooSmallError:
             return False
-        return not _missing_blocks(demand, geometry, spare_blocks)
+        return free_after(demand, geometry) >= spare_blocks
 
     if enough - 1 == too_few or not fits(enough - 1):
         return enough
@@ -209,7 +209,8 @@ def _capacity_error(demand: Demand, size: int, describe: str) -> CapacityError:
     return CapacityError(
         f"{describe}: {kind} needs {format_size(needed)} ({format_size(data)} of files and directories,"
         f" {format_size(needed - data)} of its own structures, {inodes:,} inodes), there are"
-        f" {format_size(size)}; make the disk larger by {div_ceil(needed - size, MiB):,} MiB or its size 'auto'",
+        f" {format_size(size)}; make the disk larger by {div_ceil(needed - size, MiB):,} MiB, or its size"
+        " 'auto'",
         needed,
         size,
         demand.inventory.largest(),
