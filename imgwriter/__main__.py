@@ -1,8 +1,6 @@
 """``python -m imgwriter``."""
 
-import sys
-
-from imgwriter.cli import main
+from imgwriter.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

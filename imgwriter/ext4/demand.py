@@ -119,7 +119,14 @@ def survey(inventory: Inventory, parameters: Parameters) -> Demand:
     with_xattrs = []
     for position, inode in enumerate(inodes):
         kind = inode.mode & 0o170000
-        limits.check(inode, kind)
+        if not (
+            (kind == stat.S_IFREG or kind == stat.S_IFDIR)
+            and MTIME_MIN <= inode.mtime_ns < MTIME_END
+            and not (inode.uid | inode.gid) >> 32
+            and inode.nlink <= limits.link_max
+            and inode.size <= limits.max_size
+        ):
+            limits.check(inode, kind)  # nearly every file passes above, at a third of this call's price
         links[position] = inode.nlink
         if kind == stat.S_IFREG:
             if inode.data is not None:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from imgwriter.errors import SourceError, show
-from imgwriter.tree import directory, layers, overrides, tarball
+from imgwriter.tree import directory, layers, overrides
 from imgwriter.tree.contents import Content, graft
 from imgwriter.tree.exclude import Exclusion
 from imgwriter.tree.holes import Holes
@@ -106,7 +106,7 @@ def scan(request: TreeRequest) -> Scan:
 
 def _read_tree(tree: bytes, rules: SourceRules, spool: bytes | None) -> Inode:
     if tree == STANDARD_INPUT:
-        return tarball.read(tree, rules, spool_directory=spool)
+        return _read_tar(tree, rules, spool)
     try:
         status = os.stat(tree)
     except OSError as error:
@@ -115,6 +115,12 @@ def _read_tree(tree: bytes, rules: SourceRules, spool: bytes | None) -> Inode:
         ) from error
     if stat.S_ISDIR(status.st_mode):
         return directory.read(tree, rules)
+    return _read_tar(tree, rules, spool)
+
+
+def _read_tar(tree: bytes, rules: SourceRules, spool: bytes | None) -> Inode:
+    from imgwriter.tree import tarball  # a tenth of the start of a build, and most have no tar
+
     return tarball.read(tree, rules, spool_directory=spool)
 
 
