@@ -199,7 +199,10 @@ class HandleSlice:
         )
 
 
-FileBacked = FileSlice | HandleSlice
+FileBacked: TypeAlias = FileSlice | HandleSlice
+
+FILE_BACKED = (FileSlice, HandleSlice)
+"""For isinstance, once a file: making the union anew each time would cost as much as the test."""
 
 
 class Concatenated:
@@ -269,7 +272,7 @@ class Packed:
             if low > position:
                 _clear(view, position, low)
             position = low + len(data)
-            if isinstance(data, FileSlice | HandleSlice):
+            if isinstance(data, FILE_BACKED):
                 data.read_into(view[low:position])
             else:
                 view[low:position] = b"".join(data.chunks(0, len(data)))

@@ -31,7 +31,7 @@ from typing import NoReturn, TypeAlias
 
 from imgwriter.errors import ImgwriterError, OutputError, PlanInvariantError
 from imgwriter.extent import CHUNK, Buffer, Data, Extent, Volume
-from imgwriter.filedata import FileSlice, HandleSlice, Packed
+from imgwriter.filedata import FILE_BACKED, Packed
 from imgwriter.sink.target import IOV_MAX, Abilities, Target
 
 Progress: TypeAlias = Callable[[int], None]
@@ -131,7 +131,7 @@ def cost(job: Job) -> float:
 def _is_backed(data: Data) -> bool:
     if isinstance(data, Packed):
         return any(_is_backed(part) for _, part, _ in data.parts[:1])
-    return isinstance(data, FileSlice | HandleSlice)
+    return isinstance(data, FILE_BACKED)
 
 
 def _may_fork() -> bool:
@@ -311,7 +311,7 @@ class _ExtentWriter:
     def run(self, job: Job) -> None:
         """Write all extents of a job."""
         for e in job:
-            if isinstance(e.data, FileSlice | HandleSlice):
+            if isinstance(e.data, FILE_BACKED):
                 self.target.copy(e.data, e.data_start, e.length, e.start)
             elif isinstance(e.data, Packed) and e.length == e.data.length:
                 self._write_packed(e.data, e.start)
