@@ -113,9 +113,7 @@ class Volume:
 
     def __init__(self, size: int, extents: Iterable[Extent]) -> None:
         self.size = size
-        self.extents: Sequence[Extent] = sorted(
-            (e for e in extents if e.length), key=lambda e: e.start
-        )
+        self.extents: Sequence[Extent] = sorted((e for e in extents if e.length), key=lambda e: e.start)
         end = 0
         before: object = "the start of the volume"
         for e in self.extents:

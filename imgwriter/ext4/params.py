@@ -11,6 +11,8 @@ from imgwriter.units import MiB, TiB
 
 BLOCK_SIZES = (1024, 2048, 4096)
 FS_TYPES = ("ext4", "ext3", "ext2")
+TIME_END = (1 << 31) + 3 * (1 << 32)
+"""2446-05-10: the first second that the times of an inode cannot say, though a superblock's could."""
 SPARE_INODES_PERCENT = 5
 """Inodes beyond those the tree needs, where mke2fs's ratio gives fewer."""
 
@@ -57,8 +59,8 @@ class Parameters:
             raise SpecError("a label cannot hold a NUL byte")
         if len(self.uuid) != 16 or len(self.hash_seed) != 16:
             raise SpecError("uuid and hash seed are 16 bytes each")
-        if not 0 <= self.time < 1 << 34:
-            raise SpecError(f"time {self.time} is outside 0..{(1 << 34) - 1} (the year 2514)")
+        if not 0 <= self.time < TIME_END:
+            raise SpecError(f"time {self.time} is outside 0..{TIME_END - 1} (the year 2446)")
         if self.inodes is not None and not 1 <= self.inodes < 1 << 32:
             raise SpecError(f"{self.inodes:,} inodes are outside 1..{(1 << 32) - 1:,}")
         if self.inode_ratio is not None and not 1024 <= self.inode_ratio <= 64 * MiB:

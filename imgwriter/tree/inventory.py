@@ -185,7 +185,5 @@ class Inventory:
 
     def largest(self, count: int = 10) -> list[tuple[int, bytes]]:
         """Return (size, path) of the ``count`` largest regular files, largest first."""
-        files = sorted(
-            (i for i in self.inodes if stat.S_ISREG(i.mode)), key=lambda i: -i.size
-        )[:count]
+        files = sorted((i for i in self.inodes if stat.S_ISREG(i.mode)), key=lambda i: -i.size)[:count]
         return [(i.size, i.path) for i in files]

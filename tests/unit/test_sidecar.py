@@ -99,9 +99,7 @@ class Located(NamedTuple):
 
 
 def test_the_manifest_has_a_line_for_each_run() -> None:
-    pack = Packed(
-        0, 4103, [(0, Bytes(b"12345"), b"etc/a"), (4096, Bytes(b"1234567"), Located(b"etc/\xff"))]
-    )
+    pack = Packed(0, 4103, [(0, Bytes(b"12345"), b"etc/a"), (4096, Bytes(b"1234567"), Located(b"etc/\xff"))])
     volume = Volume(
         1 << 20,
         [
