@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from imgwriter.errors import SpecError
 from imgwriter.ext4 import plan
 from imgwriter.ext4.format import (
     GROUP_DESC_32,
@@ -71,3 +72,11 @@ def test_journal_superblock() -> None:
     words = "c03b3998000000040000000000001000000010000000000100000001" + "00" * 20
     assert journal_superblock(4096, 4096, UUID).hex().startswith(words + UUID.hex() + "00000001")
     assert len(journal_superblock(1024, 1024, UUID)) == 1024
+
+
+def test_time_ends_with_that_of_an_inode() -> None:
+    # Spec: inodes.rst, "Inode Timestamps": 2446-05-10 is the last day, also for lost+found and the journal.
+    last = (1 << 31) + 3 * (1 << 32) - 1
+    assert parameters(time=last).time == last
+    with pytest.raises(SpecError, match="2446"):
+        parameters(time=last + 1)
