@@ -55,8 +55,8 @@ _KNOWN_FS_TYPES = (
     "exfat", "ntfs", "iso9660",
 )  # fmt: skip
 
-TIME_LIMIT = 1 << 34
-"""Seconds since the epoch that ext4's clock can hold end here, in 2514 (kernel ext4/inodes.rst: 34 bits)."""
+TIME_LIMIT = (1 << 31) + 3 * (1 << 32)
+"""The first second since the epoch that ext4's inodes cannot say, in 2446 (kernel ext4/inodes.rst)."""
 
 
 class Content(NamedTuple):

@@ -19,7 +19,7 @@ from imgwriter.ext4 import features as f
 from imgwriter.ext4.directory import DirectoryFormat, DirectoryPlan, plan_directories
 from imgwriter.ext4.extent_tree import I_BLOCK_SIZE
 from imgwriter.ext4.format import EXT4_FIRST_INO, EXT4_LINK_MAX, EXT4_ROOT_INO, INODE_EXTRA_ISIZE, INODE_SIZE
-from imgwriter.ext4.params import Parameters
+from imgwriter.ext4.params import TIME_END, Parameters
 from imgwriter.ext4.xattr import EXT4_XATTR_REFCOUNT_MAX, XattrPlanner
 from imgwriter.tree.inventory import Inode, Inventory, Run
 from imgwriter.units import align_up, div_ceil, format_size
@@ -32,9 +32,8 @@ LINK_MAX_EXT3 = 32000
 _SECOND = 10**9
 MTIME_MIN = -(1 << 31) * _SECOND
 """1901-12-13 20:45:52 UTC, in nanoseconds."""
-MTIME_END = ((1 << 31) + 3 * (1 << 32)) * _SECOND
+MTIME_END = TIME_END * _SECOND
 """2446-05-10 22:38:56 UTC, in nanoseconds: the first time that the 34 bits cannot say."""
-MTIME_END_128 = (1 << 31) * _SECOND
 
 
 @dataclass
