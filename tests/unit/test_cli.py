@@ -226,11 +226,14 @@ def test_a_signal_leaves_what_was_there(number: signal.Signals, words: list[str]
     member = tarfile.TarInfo("large")
     member.size = 1 << 40
 
-    def heed() -> None:
-        signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may ignore it, as nohup does
-
-    command = [*COMMAND, *words]
-    with subprocess.Popen(command, stdin=PIPE, stderr=PIPE, preexec_fn=heed) as process:
+    # Whoever runs the tests may ignore the signal, as nohup does, and children inherit that.
+    heed = (
+        "import os, signal, sys\n"
+        "signal.signal(int(sys.argv[1]), signal.SIG_DFL)\n"
+        "os.execv(sys.argv[2], sys.argv[2:])"
+    )
+    command = [sys.executable, "-c", heed, str(number.value), *COMMAND, *words]
+    with subprocess.Popen(command, stdin=PIPE, stderr=PIPE) as process:
         assert process.stdin is not None and process.stderr is not None
         # More than a pipe holds: when it is taken, the handlers are in place.
         process.stdin.write(member.tobuf() + bytes(1 << 20))
