@@ -157,22 +157,22 @@ def survey(inventory: Inventory, parameters: Parameters) -> Demand:
 
 def _number(inventory: Inventory, parameters: Parameters) -> tuple[list[Inode], array[int]]:
     """Return the inodes by position and the inode numbers by ``Inode.index``."""
-    entries = inventory.root.entries or {}
-    given = entries.get(LOST_FOUND)
+    everything = inventory.inodes
+    given = (inventory.root.entries or {}).get(LOST_FOUND)
     if given is None:
         lost_found = Inode(stat.S_IFDIR | 0o700, mtime_ns=parameters.time * _SECOND)
         lost_found.parent, lost_found.name = inventory.root, LOST_FOUND
-        rest = inventory.inodes[1:]
-    else:
-        if given.entries is None:
-            raise UnrepresentableError(
-                "lost+found at the top of the tree is not a directory, which e2fsck needs; exclude it",
-                LOST_FOUND,
-            )
-        lost_found = given
-        rest = [i for i in inventory.inodes[1:] if i is not given]
-    inodes = [inventory.root, lost_found, *rest]
-    numbers = array("I", bytes(4 * (len(inventory.inodes) + 1)))
+        numbers = array("I", range(EXT4_FIRST_INO, EXT4_FIRST_INO + len(everything)))
+        numbers[0] = EXT4_ROOT_INO
+        numbers.append(EXT4_FIRST_INO)  # for index -1, which the one made here has
+        return [inventory.root, lost_found, *everything[1:]], numbers
+    if given.entries is None:
+        raise UnrepresentableError(
+            "lost+found at the top of the tree is not a directory, which e2fsck needs; exclude it",
+            LOST_FOUND,
+        )
+    inodes = [inventory.root, given, *(i for i in everything[1:] if i is not given)]
+    numbers = array("I", bytes(4 * len(everything)))
     for position, inode in enumerate(inodes):
         numbers[inode.index] = number_at(position)
     return inodes, numbers

@@ -144,9 +144,9 @@ class Inventory:
         self._walk(root)
 
     def _walk(self, root: Inode) -> None:
-        seen: set[int] = set()
         stack = [root]
-        append = self.inodes.append
+        inodes = self.inodes
+        count = len(inodes)
         while stack:
             directory = stack.pop()
             self.directories.append(directory)
@@ -156,17 +156,21 @@ class Inventory:
             self.names += len(entries)
             children = []
             for name, inode in entries.items():
-                if inode.entries is None:
-                    if id(inode) in seen:
-                        inode.nlink += 1
-                        continue
-                    seen.add(id(inode))
-                    self.size += inode.size if inode.data is not None else 0
-                else:
+                # Met before in this walk, by another name, when it stands where its index says.
+                index = inode.index
+                if 0 <= index < count and inodes[index] is inode:
+                    inode.nlink += 1
+                    continue
+                if inode.entries is not None:
                     children.append(inode)
-                inode.nlink, inode.parent, inode.name = 1, directory, name
-                inode.index = len(self.inodes)
-                append(inode)
+                elif inode.data is not None:
+                    self.size += inode.size
+                inode.nlink = 1
+                inode.parent = directory
+                inode.name = name
+                inode.index = count
+                count += 1
+                inodes.append(inode)
             stack.extend(reversed(children))
 
     def walk(self) -> Iterator[tuple[bytes, Inode]]:
