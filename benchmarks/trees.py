@@ -21,8 +21,8 @@ def share(top: Path, entries: int, size: int) -> None:
     """Make a tree like /usr/share: directories nested unevenly, mostly small files, some symlinks.
 
     The proportions are those of a Debian 12 with development packages: 3,304 directories, 3,867 symlinks
-    and 47,005 files, of which man/man1 holds a third, under names of 44 bytes on average, and man/man3 a
-    twentieth; half of the other directories hold two names or less.
+    and 47,005 files; of those names man/man1 holds 35 %, each of 44 bytes on average, and man/man3 5 %;
+    half of the other directories hold two names or less.
 
     Args:
         top: The directory to make.
@@ -41,7 +41,7 @@ def share(top: Path, entries: int, size: int) -> None:
 
     def home() -> Path:
         chance = rng.random()
-        return large if chance < 0.33 else middling if chance < 0.38 else rng.choice(folders)
+        return large if chance < 0.35 else middling if chance < 0.40 else rng.choice(folders)
 
     files = entries * 87 // 100
     # Most files are some KiB and most bytes are in few files, as in /usr/share.
@@ -52,7 +52,7 @@ def share(top: Path, entries: int, size: int) -> None:
         source = noise if rng.random() < 0.3 else text
         suffix = ".gz" if source is noise else ".txt"
         folder = home()
-        name = _name(rng, number, suffix, 4, 6) if folder is large else _name(rng, number, suffix)
+        name = _name(rng, number, suffix, 4, 7) if folder is large else _name(rng, number, suffix)
         _write(folder / name, source, rng.randrange(1 << 20), length)
     for number in range(entries - len(folders) - files):
         (home() / f"link-{number}").symlink_to(f"../{_name(rng, number, '.txt')}")
