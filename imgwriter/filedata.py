@@ -109,7 +109,13 @@ class FileSlice:
         """Fill ``view`` with the whole file (``len(view) == len(self)``)."""
         fd = self.open()
         try:
-            _fill(fd, view, 0, self)
+            # readv, two thirds of preadv's price, does for nearly every file; _fill tells what went wrong.
+            try:
+                count = os.readv(fd, (view,))
+            except OSError:
+                count = 0
+            if count != len(view):
+                _fill(fd, view, 0, self)
             self.verify(fd)
         finally:
             os.close(fd)
@@ -269,8 +275,11 @@ class Packed:
         position = 0
         for offset, data, _ in self.parts:
             low = offset - base
-            if low > position:
+            gap = low - position
+            if gap > len(_ZEROS):
                 _clear(view, position, low)
+            elif gap:
+                view[position:low] = _ZEROS[:gap]
             position = low + len(data)
             if isinstance(data, FILE_BACKED):
                 data.read_into(view[low:position])

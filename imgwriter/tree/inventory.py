@@ -91,7 +91,7 @@ class Inode:
         self.target = target
         self.rdev = rdev
         self.xattrs = xattrs
-        self.entries: dict[bytes, Inode] | None = {} if stat.S_ISDIR(mode) else None
+        self.entries: dict[bytes, Inode] | None = {} if mode & 0o170000 == 0o040000 else None
         self.nlink = 1
         self.index = -1
         self.parent: Inode | None = None
