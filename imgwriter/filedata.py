@@ -331,6 +331,57 @@ def _packed(parts: list[Part], start: int, end: int) -> Extent:
     return Extent(start, end - start, packed, 0, packed)
 
 
+def cut(extents: Iterable[Extent], step: int) -> Iterator[Extent]:
+    """Yield the same bytes in extents none of which crosses a multiple of ``step``.
+
+    A pack is divided between its parts, so that no file of it is read twice; a part that itself crosses a
+    multiple becomes extents of its own.
+
+    Args:
+        extents: Sorted and disjoint.
+        step: Bytes between two cuts, from offset 0 on.
+    """
+    for e in extents:
+        if e.start // step == (e.end - 1) // step:
+            yield e
+        elif isinstance(e.data, Packed) and e.length == e.data.length:
+            yield from _cut_packed(e, e.data, step)
+        else:
+            yield from _cut_plain(e, step)
+
+
+def _cut_packed(e: Extent, data: Packed, step: int) -> Iterator[Extent]:
+    shift = e.start - data.start
+    batch: list[Part] = []
+    for part in data.parts:
+        start = part[0] + shift
+        end = start + len(part[1])
+        crosses = start // step != (end - 1) // step
+        if batch and (crosses or (batch[0][0] + shift) // step != start // step):
+            yield _gathered(batch, shift)
+            batch = []
+        if crosses:
+            yield from _cut_plain(Extent(start, end - start, part[1], 0, part[2]), step)
+        else:
+            batch.append(part)
+    if batch:
+        yield _gathered(batch, shift)
+
+
+def _gathered(parts: list[Part], shift: int) -> Extent:
+    last = parts[-1]
+    whole = _packed(parts, parts[0][0], last[0] + len(last[1]))
+    return whole._replace(start=whole.start + shift)
+
+
+def _cut_plain(e: Extent, step: int) -> Iterator[Extent]:
+    start = e.start
+    while start < e.end:
+        end = min((start // step + 1) * step, e.end)
+        yield Extent(start, end - start, e.data, e.data_start + start - e.start, e.label)
+        start = end
+
+
 def _unreadable(path: bytes, error: OSError) -> SourceError:
     return SourceError(f"{show(path)}: {error.strerror}; make it readable or exclude it", path)
 

@@ -25,10 +25,11 @@ PACKAGE = Path(__file__).resolve().parent.parent / "imgwriter"
 # Longest prefix wins: tree.inventory is below the rest of tree.
 LAYERS = {
     "errors": 0, "units": 0,
-    "extent": 1, "filedata": 1, "tree.inventory": 1, "spec": 1, "identifiers": 1,
-    "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2,
-    "disk": 3, "sink": 3, "sidecar": 3, "tree": 3,
-    "build": 4, "": 4,
+    "extent": 1, "filedata": 1, "deferred": 1, "tree.inventory": 1, "spec": 1, "identifiers": 1,
+    "compression": 1,
+    "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2, "qcow2": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
+    "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3,
+    "build": 4, "convert": 4, "": 4,
     "cli": 5, "options": 5, "report": 5, "__main__": 5,
 }  # fmt: skip
 
@@ -36,8 +37,11 @@ LAYERS = {
 SIDEWAYS = {
     ("units", "errors"),  # a size that is no size is refused
     ("filedata", "extent"),  # kinds of Data
+    ("deferred", "extent"),  # its bytes are buffers, the rest of its file a Volume
     ("tree.inventory", "extent"),  # a file's content is a Data
     ("gpt", "mbr"),  # the protective MBR
+    ("qcow2_compressed", "qcow2"),  # the same header and tables
+    ("zeros", "readers"),  # what a reader gave
     ("", "build"),  # the public names
     ("cli", "options"),
     ("cli", "report"),
@@ -58,6 +62,8 @@ LAZY = {
     ("", "importlib"): "the public names are imported when asked for: 100 ms that --version does without",
     ("tree.scan", "imgwriter.tree.tarball"): "20 ms; only where a tar is given",
     ("tree.compression", "zstandard"): "30 ms; only for .tar.zst",
+    ("compression", "zlib_ng"): "only for qcow2's compressed clusters",
+    ("compression", "zstandard"): "30 ms; only for qcow2's clusters in zstd",
 }  # fmt: skip
 
 # What touches files, clocks, chance or other processes has no place where decisions are made.
