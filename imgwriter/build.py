@@ -24,6 +24,7 @@ from imgwriter import disk, ext4, fat, sidecar, sink
 from imgwriter.disk import DiskIdentifiers, Layout, Partition, Role
 from imgwriter.errors import OutputError, show
 from imgwriter.extent import Volume
+from imgwriter.filedata import Amount, amount
 from imgwriter.identifiers import DEFAULT_SEED, derive_u32, derive_uuid
 from imgwriter.spec import BOOT_TABLES, DEFAULT_ADDITIONAL_SPACE, ESP_TABLES, Content, ImageSpec
 from imgwriter.tree import contents as grafts
@@ -31,8 +32,8 @@ from imgwriter.tree.inventory import Inventory
 from imgwriter.tree.scan import TreeRequest, scan
 from imgwriter.units import MiB
 
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with (bytes written, bytes in all)."""
+Progress: TypeAlias = Callable[[Amount, Amount], None]
+"""Called with (what is written, all of it): bytes and files."""
 
 ESP_LABEL = "ESP"
 BOOT_LABEL = "BOOT"
@@ -189,7 +190,7 @@ def write_image(plan: ImagePlan, progress: Progress | None = None, started: floa
     started = time.monotonic() if started is None else started
     spec, path = plan.spec, plan.path
     volume = plan.volume()
-    total = volume.allocated
+    total = amount(volume.extents)
     with _directory(os.path.dirname(path)):
         sink.write(
             volume,
@@ -199,7 +200,7 @@ def write_image(plan: ImagePlan, progress: Progress | None = None, started: floa
             workers=sink.WORKERS if spec.workers is None else spec.workers,
         )
     sidecars, checksum = _write_sidecars(spec, volume, path)
-    return Result(plan, path, total, checksum, sidecars, time.monotonic() - started)
+    return Result(plan, path, total.bytes, checksum, sidecars, time.monotonic() - started)
 
 
 # What goes in

@@ -24,6 +24,7 @@ from imgwriter.errors import CapacityError, ImgwriterError, PlanInvariantError, 
 
 if TYPE_CHECKING:
     from imgwriter.build import ImagePlan, Progress, Result
+    from imgwriter.filedata import Amount
 
 DONE = 0
 REFUSED = 1
@@ -133,7 +134,7 @@ def _build(arguments: Namespace) -> int:
             _complain(f"warning: {warning}")
         if arguments.dry_run:
             return _report(arguments, plan, None)
-        with _progress(arguments, len(plan.inventory.inodes)) as progress:
+        with _progress(arguments) as progress:
             result = write_image(plan, progress, started)
         return _report(arguments, plan, result)
 
@@ -168,7 +169,7 @@ def _report(arguments: Namespace, plan: ImagePlan, result: Result | None) -> int
 
 
 @contextmanager
-def _progress(arguments: Namespace, files: int) -> Iterator[Progress | None]:
+def _progress(arguments: Namespace) -> Iterator[Progress | None]:
     """Give a progress bar's function on a terminal, else None."""
     if arguments.quiet or not sys.stderr.isatty():
         yield None
@@ -186,8 +187,13 @@ def _progress(arguments: Namespace, files: int) -> Iterator[Progress | None]:
     )
     # Drawn when the writer calls, not by a thread: a process with threads could not fork workers.
     with Bar(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
-        task = bar.add_task(f"{files:,} files", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total, refresh=True)
+        task = bar.add_task("writing", total=None)
+
+        def show_progress(done: Amount, total: Amount) -> None:
+            files = f"{done.files:,} of {total.files:,} files"
+            bar.update(task, description=files, completed=done.bytes, total=total.bytes, refresh=True)
+
+        yield show_progress
 
 
 def _printed(text: str) -> int:

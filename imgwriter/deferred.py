@@ -18,9 +18,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from imgwriter.extent import Buffer, Volume
+from imgwriter.filedata import Amount
 
 Placer: TypeAlias = Callable[[Sequence[int]], list[int]]
-"""Called once a job, in order, with its lengths; returns an offset for each (any number where a length is 0)."""
+"""Called once a job, in order, with its lengths; returns an offset for each (any where a length is 0)."""
 
 
 class Made(NamedTuple):
@@ -39,8 +40,8 @@ class Deferred(Protocol):
     """Bytes in jobs that can be made side by side, and must be placed one after the other."""
 
     @property
-    def weights(self) -> Sequence[int]:
-        """For each job how many bytes of input it reads: its share of the progress."""
+    def weights(self) -> Sequence[Amount]:
+        """For each job how much of the input it reads: its share of the progress."""
         ...
 
     def make(self, job: int) -> Made:
@@ -56,5 +57,5 @@ class Deferred(Protocol):
         ...
 
     def finish(self, lengths: Sequence[Sequence[int]], offsets: Sequence[Sequence[int]]) -> Volume:
-        """Return the rest of the file (header, tables), with the size of the whole, when all jobs are placed."""
+        """Return the rest of the file (header, tables) in a Volume of its size, when all jobs are placed."""
         ...

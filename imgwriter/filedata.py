@@ -31,6 +31,23 @@ less than reading it.
 
 _ZEROS = memoryview(bytes(64 << 10))
 
+
+class Amount(NamedTuple):
+    """How much of a Volume is done, or all of it.
+
+    Attributes:
+        bytes: Bytes in extents.
+        files: Files of the tree whose last byte is among them; those without bytes do not count.
+    """
+
+    bytes: int
+    files: int
+
+    def plus(self, other: Amount) -> Amount:
+        """Return both together."""
+        return Amount(self.bytes + other.bytes, self.files + other.files)
+
+
 # A file replaced by a FIFO or a symlink between scan and read must neither block nor be followed.
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -329,6 +346,25 @@ def _packed(parts: list[Part], start: int, end: int) -> Extent:
         return Extent(start, end - start, parts[0][1], 0, parts[0][2])
     packed = Packed(start, end - start, parts)
     return Extent(start, end - start, packed, 0, packed)
+
+
+_FILE_DATA = (FileSlice, HandleSlice, Concatenated)
+
+
+def amount(extents: Iterable[Extent]) -> Amount:
+    """Return the bytes of the extents, and how many files end in them."""
+    size = files = 0
+    for e in extents:
+        size += e.length
+        files += files_ended(e)
+    return Amount(size, files)
+
+
+def files_ended(e: Extent) -> int:
+    """Return how many files have their last byte in the extent."""
+    if isinstance(e.data, Packed):
+        return sum(isinstance(data, _FILE_DATA) for _, data, _ in e.data.parts)
+    return int(isinstance(e.data, _FILE_DATA) and e.data_start + e.length == len(e.data))
 
 
 def cut(extents: Iterable[Extent], step: int) -> Iterator[Extent]:

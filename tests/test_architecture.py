@@ -37,6 +37,7 @@ LAYERS = {
 SIDEWAYS = {
     ("units", "errors"),  # a size that is no size is refused
     ("filedata", "extent"),  # kinds of Data
+    ("deferred", "filedata"),  # how much a job reads
     ("deferred", "extent"),  # its bytes are buffers, the rest of its file a Volume
     ("tree.inventory", "extent"),  # a file's content is a Data
     ("gpt", "mbr"),  # the protective MBR
@@ -60,6 +61,7 @@ LAZY = {
     ("options", "imgwriter.spec"): "dataclasses: 20 ms that --version does without",
     ("options", "uuid"): "only where an identifier is given",
     ("", "importlib"): "the public names are imported when asked for: 100 ms that --version does without",
+    ("sink.stream", "tempfile"): "only where a compressed image goes into a pipe",
     ("tree.scan", "imgwriter.tree.tarball"): "20 ms; only where a tar is given",
     ("tree.compression", "zstandard"): "30 ms; only for .tar.zst",
     ("compression", "zlib_ng"): "only for qcow2's compressed clusters",
@@ -195,7 +197,7 @@ def test_no_other_program_is_called(module: str) -> None:
         assert item.imported.partition(".")[0] not in ("subprocess", "pty", "multiprocessing"), item
     calls = _attributes(module) & {"system", "popen", "execv", "execvp", "posix_spawn", "spawnv", "fork"}
     # The sink's workers are this program itself.
-    assert calls == ({"fork"} if module == "sink.pool" else set())
+    assert calls == ({"fork"} if module == "sink.worker" else set())
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m != "cli"])

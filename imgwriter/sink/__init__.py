@@ -3,9 +3,11 @@
 ::
 
     write ── replace.replacing   an unnamed file in the target's directory ... becomes the target
-       └──── pool.write_extents  jobs ─┬─ computed: chunks ── pwritev ─┬─> the file
-                                       ├─ packed: read_into ── pwrite ─┤   (target.Target, one
-                                       └─ file-backed: clone, copy ────┘    a process)
+       ├──── pool.write_extents  jobs ─┬─ computed: chunks ── pwritev ─┬─> the file
+       │                               ├─ packed: read_into ── pwrite ─┤   (writer, and target.Target,
+       │                               └─ file-backed: clone, copy ────┘    one a process)
+       ├──── placing.write_deferred    jobs ── made side by side, placed in order ──> the file
+       └──── stream.write_stream       extents in order, zeros between ──> a pipe
 
 Invariants:
 
@@ -22,65 +24,115 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from imgwriter.deferred import Deferred
 from imgwriter.extent import Volume
-from imgwriter.sink.pool import WORKERS, Progress, write_extents
+from imgwriter.sink.placing import write_deferred
+from imgwriter.sink.pool import WORKERS, write_extents
 from imgwriter.sink.replace import replacing
+from imgwriter.sink.stream import send_file, unnamed, write_stream
+from imgwriter.sink.tally import Progress
 from imgwriter.sink.target import Target, set_size
 
-__all__ = ["WORKERS", "Progress", "write", "write_bytes", "write_to"]
+__all__ = ["WORKERS", "Progress", "stream", "write", "write_bytes", "write_to"]
 
 
 def write(
-    volume: Volume,
+    content: Volume | Deferred,
     path: Path | str | bytes,
     *,
     sync: bool = False,
     progress: Progress | None = None,
     workers: int = WORKERS,
-) -> None:
-    """Make ``path`` a file that holds ``volume``, replacing one that is there, or change nothing.
+) -> Volume:
+    """Make ``path`` a file that holds ``content``, replacing one that is there, or change nothing.
 
     Args:
-        volume: What to write.
+        content: What to write.
         path: The file. A symlink is replaced itself, as mv does, and what it points to stays.
         sync: Also flush the file and its directory to the disk before returning.
-        progress: Called in the calling thread, a few times a second and once at the end, with the
-            bytes of ``volume.allocated`` that are written. An exception from it cancels the write.
-        workers: Processes that read and write side by side, this one among them; in a process with
-            threads it is always one.
+        progress: Called in the calling thread, a few times a second and once at the end, with how
+            much of ``content`` is written. An exception from it cancels the write.
+        workers: Processes that read and write side by side, this one among them (of a Deferred: that
+            make jobs, beside this one); in a process with threads it is always one.
+
+    Returns:
+        The file that was written: its size, and where its bytes are. Of a Deferred, the extents are
+        its header and tables alone.
 
     Raises:
         OutputError: The file cannot be written.
         SourceError: A source cannot be read, or (SourceChangedError) is not what was scanned.
     """
     with replacing(path, sync=sync) as fd:
-        write_to(fd, volume, name=os.fsdecode(path), progress=progress, workers=workers)
+        return write_to(fd, content, name=os.fsdecode(path), progress=progress, workers=workers)
 
 
 def write_to(
     fd: int,
-    volume: Volume,
+    content: Volume | Deferred,
     *,
     name: str = "the output",
     progress: Progress | None = None,
     workers: int = WORKERS,
-) -> None:
-    """Write ``volume`` into an open, empty, regular file and set its size; no name is changed.
+) -> Volume:
+    """Write ``content`` into an open, empty, regular file and set its size; no name is changed.
 
     Args:
-        fd: A descriptor open for writing; it stays open. What the file holds where ``volume`` has
+        fd: A descriptor open for writing; it stays open. What the file holds where ``content`` has
             no extent stays there, so it should be empty.
-        volume: What to write.
+        content: What to write.
         name: What to call the file in messages.
         progress: As for :func:`write`.
         workers: As for :func:`write`.
+
+    Returns:
+        As :func:`write`.
 
     Raises:
         OutputError: The file cannot be written.
         SourceError: A source cannot be read, or (SourceChangedError) is not what was scanned.
     """
-    set_size(fd, volume.size, name)
-    write_extents(fd, volume, name, progress, workers)
+    if not isinstance(content, Volume):
+        return write_deferred(fd, content, name, progress, workers)
+    set_size(fd, content.size, name)
+    write_extents(fd, content, name, progress, workers)
+    return content
+
+
+def stream(
+    content: Volume | Deferred,
+    fd: int,
+    *,
+    name: str,
+    directory: bytes,
+    progress: Progress | None = None,
+    workers: int = WORKERS,
+) -> Volume:
+    """Write ``content`` from its first byte to its last into a pipe, or whatever ``fd`` is.
+
+    Args:
+        content: What to write; a Deferred goes by way of an unnamed file, as its header comes last.
+        fd: A descriptor open for writing; it stays open.
+        name: What to call it in messages.
+        directory: Where the unnamed file is.
+        progress: As for :func:`write`.
+        workers: As for :func:`write`; a Volume is streamed by this process alone.
+
+    Returns:
+        As :func:`write`.
+
+    Raises:
+        BrokenPipeError: Nobody reads the pipe any more.
+        OutputError: It cannot be written.
+        SourceError: A source cannot be read, or (SourceChangedError) is not what was scanned.
+    """
+    if isinstance(content, Volume):
+        write_stream(fd, content, name, progress)
+        return content
+    with unnamed(directory) as spool:
+        written = write_deferred(spool, content, name, progress, workers)
+        send_file(spool, fd, written.size, name)
+    return written
 
 
 def write_bytes(path: Path | str | bytes, content: bytes, *, sync: bool = False) -> None:

@@ -12,6 +12,7 @@ import pytest
 import imgwriter
 from imgwriter import Content, ImageSpec, build_image, plan_image, write_image
 from imgwriter.errors import CapacityError, OutputError, SourceError, SpecError
+from imgwriter.filedata import Amount
 from imgwriter.spec import PARTITION_TABLES, HostPath
 from imgwriter.units import GiB, MiB, TiB
 
@@ -132,10 +133,11 @@ def test_a_fat_volume_id_is_that_of_the_first_fat(tree: Path) -> None:
 
 
 def test_progress_ends_at_all_of_it(tree: Path, out: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[Amount, Amount]] = []
     result = build_image(spec(tree, output=out), lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (result.allocated, result.allocated)
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    done, total = seen[-1]
+    assert done == total == (result.allocated, total.files) and total.files > 0
+    assert [done.bytes for done, _ in seen] == sorted(done.bytes for done, _ in seen)
 
 
 def test_directories_are_made_and_named_by_any_bytes(tree: Path, out: Path) -> None:

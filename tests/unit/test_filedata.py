@@ -10,8 +10,19 @@ from pathlib import Path
 import pytest
 
 from imgwriter.errors import PlanInvariantError, SourceChangedError, SourceError
-from imgwriter.extent import CHUNK, Bytes, Data
-from imgwriter.filedata import Concatenated, FileSlice, HandleSlice, Identity, Packed, SharedFile
+from imgwriter.extent import CHUNK, Bytes, Data, Extent, Volume, extent
+from imgwriter.filedata import (
+    Amount,
+    Concatenated,
+    FileSlice,
+    HandleSlice,
+    Identity,
+    Packed,
+    SharedFile,
+    amount,
+    cut,
+    pack,
+)
 
 CONTENT = bytes(range(256)) * 20
 
@@ -214,3 +225,60 @@ def test_a_pack_is_at_most_a_chunk(length: int, fits: bool) -> None:
         return
     with pytest.raises(PlanInvariantError):
         Packed(0, length, [])
+
+
+# How much
+
+
+def test_a_file_counts_where_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    data = scanned(path)
+    half = len(CONTENT) // 2
+    assert amount([Extent(0, half, data, 0, "x")]) == Amount(half, 0)
+    assert amount([Extent(0, half, data, half, "x")]) == Amount(half, 1)
+    assert amount([extent(0, Bytes(b"metadata"), "x")]) == Amount(8, 0)
+    (packed,) = pack([(0, data, "a"), (6000, Bytes(b"a symlink"), "b"), (7000, data, "c")], 4096)
+    assert amount([packed]) == Amount(7000 + len(CONTENT), 2)
+    pieces = Concatenated([(0, handle(path, 0, 10))], 20)
+    assert amount([extent(0, pieces, "sparse"), packed]).plus(Amount(1, 1)) == Amount(12_141, 4)
+
+
+# Cutting
+
+STEP = 1024
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "bounds"),
+    [
+        (0, STEP - 1, [(0, STEP - 1)]),
+        (0, STEP, [(0, STEP)]),
+        (0, STEP + 1, [(0, STEP), (STEP, 1)]),
+        (STEP - 1, 1, [(STEP - 1, 1)]),
+        (STEP - 1, 2, [(STEP - 1, 1), (STEP, 1)]),
+        (5, 3 * STEP, [(5, STEP - 5), (STEP, STEP), (2 * STEP, STEP), (3 * STEP, 5)]),
+    ],
+)
+def test_an_extent_is_cut_at_multiples(start: int, length: int, bounds: list[tuple[int, int]]) -> None:
+    whole_extent = extent(start, Bytes(CONTENT[:length]), "x")
+    parts = list(cut([whole_extent], STEP))
+    assert [(e.start, e.length) for e in parts] == bounds
+    size = 5 * STEP
+    assert Volume(size, parts).read(0, size) == Volume(size, [whole_extent]).read(0, size)
+
+
+def test_a_pack_is_cut_between_its_parts() -> None:
+    """Each part is in one extent, unless it crosses a cut itself: so no file is read twice."""
+    places = [(0, 100), (512, 400), (912, 112), (1024, 10), (1500, 700), (2300, 1), (2303, 2000), (4400, 9)]
+    (packed,) = pack([(start, Bytes(CONTENT[:size]), start) for start, size in places], 8192)
+    moved = packed._replace(start=packed.start + STEP)
+    parts = list(cut([moved], STEP))
+    assert [(e.start - STEP, e.length) for e in parts] == [
+        (0, 1024), (1024, 10), (1500, 548), (2048, 152), (2300, 1), (2303, 769),
+        (3072, 1024), (4096, 207), (4400, 9),
+    ]  # fmt: skip
+    size = 8 * STEP
+    assert Volume(size, parts).read(0, size) == Volume(size, [moved]).read(0, size)
+    crossing = {1500, 2303}
+    assert all(isinstance(e.data, Packed) or len(e.data) < STEP or e.label in crossing for e in parts)

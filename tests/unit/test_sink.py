@@ -17,7 +17,7 @@ import pytest
 from imgwriter import sink
 from imgwriter.errors import ImgwriterError, OutputError, PlanInvariantError, SourceChangedError
 from imgwriter.extent import CHUNK, Bytes, Data, Extent, Generated, Volume, extent
-from imgwriter.filedata import FileSlice, Packed
+from imgwriter.filedata import Amount, FileSlice, Packed, amount
 from imgwriter.sink import pool, target
 from tests.unit.test_filedata import CHANGES, handle, scanned
 
@@ -181,15 +181,16 @@ def test_sync_flushes_the_file_and_its_directory(
 
 
 def test_progress_counts_up_to_what_is_allocated(source: Path, output: Path) -> None:
-    seen: list[int] = []
+    seen: list[Amount] = []
     volume = make_volume(source)
     sink.write(volume, output, progress=seen.append)
     assert seen == sorted(seen)
-    assert seen[-1] == volume.allocated
+    assert seen[-1] == amount(volume.extents)
+    assert seen[-1].bytes == volume.allocated and seen[-1].files > 0
 
 
 def test_an_exception_from_progress_cancels(source: Path, output: Path) -> None:
-    def cancel(done: int) -> None:
+    def cancel(done: Amount) -> None:
         raise RuntimeError("cancelled")
 
     with pytest.raises(RuntimeError, match="cancelled"):
