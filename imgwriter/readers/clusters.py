@@ -1,0 +1,158 @@
+"""Clusters of a qcow2 that lie scattered in the file, or compressed: read when they are asked for.
+
+::
+
+    guest   │ cluster 7 │ cluster 8 │ cluster 9 │      one Data, up to CHUNK bytes
+                  │           │           └──── compressed: some sectors, inflated to a cluster
+                  │           └──────────────── compressed
+                  └──────────────────────────── plain: a cluster anywhere in the file
+
+What is known of each is its L2 entry: 8 bytes.
+
+Spec: docs/interop/qcow2.txt, "L2 table entry", "Compressed Clusters Descriptor".
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import zstandard
+
+from imgwriter.errors import FormatError
+from imgwriter.extent import CHUNK, Buffer
+from imgwriter.qcow2 import OFLAG_COMPRESSED, CompressionType, compressed_place
+from imgwriter.readers.hostfile import HostFile
+
+Decompress: TypeAlias = Callable[[bytes, int], bytes]
+"""Called with the bytes from a compressed cluster's offset on, and the size of a cluster; returns what they
+give, at most a cluster. Raises zlib.error or zstandard.ZstdError."""
+
+
+def inflate(content: bytes, size: int) -> bytes:
+    """Return up to ``size`` bytes of a raw deflate stream with a window of 4 KiB, as QEMU reads it."""
+    return zlib.decompressobj(-12).decompress(content, size)
+
+
+def decompress_zstd(content: bytes, size: int) -> bytes:
+    """Return up to ``size`` bytes of a zstd frame; what its header says about its size allocates nothing."""
+    with zstandard.ZstdDecompressor().stream_reader(content) as reader:
+        return reader.read(size)
+
+
+_DECOMPRESS: dict[CompressionType, Decompress] = {
+    CompressionType.ZLIB: inflate,
+    CompressionType.ZSTD: decompress_zstd,
+}
+
+
+class Decoder:
+    """The clusters of one image: the file, the cluster size and the compression.
+
+    Keeps the last cluster that was decompressed, for a caller that asks for it in parts.
+    """
+
+    __slots__ = ("_last", "cluster_bits", "decompress", "file")
+
+    def __init__(self, file: HostFile, cluster_bits: int, compression: CompressionType) -> None:
+        self.file = file
+        self.cluster_bits = cluster_bits
+        self.decompress = _DECOMPRESS[compression]
+        self._last: tuple[int, bytes] = (0, b"")
+
+    def read_into(self, view: memoryview, offset: int) -> None:
+        """Fill ``view`` from the file at ``offset``, with zeros beyond its end.
+
+        Raises:
+            SourceError: The file cannot be read, or changed meanwhile.
+        """
+        count = max(min(len(view), self.file.size - offset), 0)
+        self.file.slice(offset, count).read_into(view[:count])
+        view[count:] = bytes(len(view) - count)
+
+    def cluster(self, entry: int) -> bytes:
+        """Return the bytes of a compressed cluster.
+
+        Raises:
+            FormatError: It is damaged.
+            SourceError: The file cannot be read, or changed meanwhile.
+        """
+        last, content = self._last
+        if last == entry:
+            return content
+        offset, stop = compressed_place(entry, self.cluster_bits)
+        size = 1 << self.cluster_bits
+        where = "qcow2 compressed cluster"
+        stored = self.file.read(offset, min(stop, self.file.size) - offset, where)
+        try:
+            content, why = self.decompress(stored, size), "its data ends early"
+        except (zlib.error, zstandard.ZstdError) as error:
+            content, why = b"", str(error)
+        if len(content) != size:
+            raise FormatError(
+                f"the compressed cluster at {offset:,} of the file does not give {size:,} bytes: {why};"
+                " the image is damaged: get it anew",
+                where,
+                offset,
+            )
+        self._last = entry, content
+        return content
+
+
+class Clusters:
+    """Adjacent guest clusters; the last may be cut short by the end of the disk.
+
+    Args:
+        decoder: The image's.
+        entries: For each cluster the L2 entry of a compressed one, or the offset of a plain one.
+        length: Bytes of the guest.
+    """
+
+    __slots__ = ("decoder", "entries", "length")
+
+    def __init__(self, decoder: Decoder, entries: array[int], length: int) -> None:
+        self.decoder = decoder
+        self.entries = entries
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def chunks(self, start: int, stop: int) -> Iterator[Buffer]:
+        view = memoryview(bytearray(min(CHUNK, max(stop - start, 0))))
+        for low in range(start, stop, CHUNK):
+            high = min(low + CHUNK, stop)
+            self._fill(view[: high - low], low)
+            yield view[: high - low]
+
+    def _fill(self, view: memoryview, start: int) -> None:
+        bits, entries = self.decoder.cluster_bits, self.entries
+        position, stop = start, start + len(view)
+        while position < stop:
+            index = position >> bits
+            within = position - (index << bits)
+            entry = entries[index]
+            count = 1 if entry & OFLAG_COMPRESSED else rising(entries, index, 1 << bits)
+            end = min((index + count) << bits, stop)
+            part = view[position - start : end - start]
+            if entry & OFLAG_COMPRESSED:
+                part[:] = self.decoder.cluster(entry)[within : within + len(part)]
+            else:
+                self.decoder.read_into(part, entry + within)
+            position = end
+
+
+def rising(entries: array[int], first: int, step: int) -> int:
+    """Return how many entries from ``first`` on follow each other at ``step``: compared many at a time."""
+    stop, size = first + 1, 1
+    while size:
+        size = min(size, len(entries) - stop)
+        start = entries[first] + (stop - first) * step
+        if size and entries[stop : stop + size] == array("Q", range(start, start + size * step, step)):
+            stop += size
+            size *= 2
+        else:
+            size //= 2
+    return stop - first
