@@ -178,7 +178,7 @@ def geometry(sectors: int) -> Geometry:
     Spec: appendix "CHS Calculation".
     """
     sectors = min(sectors, MAX_GEOMETRY.sectors)
-    if sectors > 65_535 * 16 * 63:
+    if sectors >= 65_535 * 16 * 63:
         return Geometry(sectors // 255 // 16, 16, 255)
     tracks = sectors // 17
     heads = max(div_ceil(tracks, 1024), 4)
