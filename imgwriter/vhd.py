@@ -100,14 +100,14 @@ BLOCK_SIZE = 2 * MiB
 BITMAP_SIZE = BLOCK_SIZE // SECTOR // 8
 """Bytes of a block's sector bitmap: a bit for each sector, a whole sector of them."""
 MAX_SECTORS = 0xFF00_0000
-"""Sectors of the largest disk, 2,040 GiB: the limit of Hyper-V, Azure and QEMU."""
+"""Sectors of the largest disk, 2,040 GiB: the specification's limit of a dynamic disk, QEMU's of any."""
 
 CREATOR_APPLICATION = b"imgw"
 """Our own name. QEMU before 10.0 takes the geometry for the size where it does not know the name, unless the
 geometry is the largest; since then it does so for "vpc " and "qemu" only."""
 CREATOR_VERSION = 0x0001_0000
 CREATOR_HOST_OS = b"Wi2k"
-"""The specification knows two, Windows and "Mac "; every program that runs elsewhere writes this one."""
+"""The specification knows two, Windows and "Mac "; QEMU writes this one wherever it runs."""
 
 _DYNAMIC_HEADER_OFFSET = FOOTER_SIZE
 _BAT_OFFSET = _DYNAMIC_HEADER_OFFSET + DYNAMIC_HEADER_SIZE

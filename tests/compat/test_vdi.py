@@ -67,7 +67,7 @@ def differing(ours: Any, theirs: Any) -> set[str]:
 
 
 def dissected(image: Path) -> bytes:
-    """Return the disk as dissect reads it, a block at a time: it takes those it reads at once for adjacent."""
+    """Return the disk as dissect reads it, block by block: it takes blocks read at once for adjacent."""
     with image.open("rb") as file:
         stream = VDI(file).open()
         return b"".join(stream.read(MiB) for _ in range(-(-stream.size // MiB)))
