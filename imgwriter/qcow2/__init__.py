@@ -28,7 +28,17 @@ from construct import Bytes, Const, Int8ub, Int32ub, Int64ub, Padding, Struct
 from imgwriter.errors import CapacityError, SpecError
 from imgwriter.extent import Bytes as BytesData
 from imgwriter.extent import Generated, Volume, extent
-from imgwriter.qcow2.tables import ENTRY_SIZE, Run, l2_places, l2_tables, moved, table, total, touched
+from imgwriter.qcow2.tables import (
+    ENTRY_SIZE,
+    Run,
+    consecutive,
+    l2_places,
+    l2_tables,
+    moved,
+    table,
+    total,
+    touched,
+)
 from imgwriter.units import SECTOR, MiB, align_up, div_ceil, format_size
 
 MAGIC = b"QFI\xfb"
@@ -263,6 +273,11 @@ def refcount_clusters(others: int, options: Options) -> tuple[int, int]:
         reftable = div_ceil(blocks * ENTRY_SIZE, options.cluster_size)
 
 
+def refcount_table(blocks: int, first: int, size: int) -> Generated:
+    """Return the table of refcount blocks of ``size`` bytes, one after the other from ``first`` on."""
+    return table(blocks, (Run(0, blocks, 0),), consecutive(first, size))
+
+
 def check_limits(layout: Layout, options: Options) -> None:
     """Refuse what QEMU would not open.
 
@@ -355,13 +370,13 @@ def encode(volume: Volume, options: Options) -> Volume:
     l1_table_offset = l1_at if l1_size else 0
     layout = Layout(disk_size, l1_size, l1_table_offset, size, reftable, blocks, clusters_in_file * size)
     check_limits(layout, options)
-    l1 = table(l1_size, tables, OFLAG_COPIED + l2_at, size)
+    l1 = table(l1_size, tables, consecutive(OFLAG_COPIED + l2_at, size))
     l2_runs = list(l2_places(clusters, tables, options.l2_entries))
-    l2 = table(l2_clusters * options.l2_entries, l2_runs, OFLAG_COPIED + data_at, size)
+    l2 = table(l2_clusters * options.l2_entries, l2_runs, consecutive(OFLAG_COPIED + data_at, size))
     header = encode_header(layout, options, CompressionType.ZLIB)
     extents = [
         extent(0, BytesData(header), "qcow2 header"),
-        extent(size, table(blocks, (Run(0, blocks, 0),), blocks_at, size), "qcow2 refcount table"),
+        extent(size, refcount_table(blocks, blocks_at, size), "qcow2 refcount table"),
         extent(blocks_at, Generated(clusters_in_file * REFCOUNT_SIZE, _ones), "qcow2 refcount blocks"),
         extent(l1_at, l1, "qcow2 L1 table"),
         extent(l2_at, l2, "qcow2 L2 tables"),

@@ -12,16 +12,19 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from imgwriter.extent import Extent, Generated
 from imgwriter.units import div_ceil
 
 ENTRY_SIZE = 8
 """Bytes of an entry of the L1 table, of an L2 table (16 where it is extended), of the refcount table."""
+
+Numbers: TypeAlias = "Callable[[int, int], array[int]]"
+"""Returns the entries for the numbers [low, high)."""
 
 
 class Run(NamedTuple):
@@ -102,16 +105,24 @@ def moved(extents: Iterable[Extent], clusters: Iterable[Run], data_at: int, size
         yield Extent(e.start + shift, e.length, e.data, e.data_start, e.label)
 
 
-def table(length: int, runs: Sequence[Run], first: int, step: int) -> Generated:
-    """Return a table of 64-bit entries: at the places of a run ``first`` + its numbers x ``step``; else 0.
+def consecutive(first: int, step: int) -> Numbers:
+    """Return the entries ``first`` + number x ``step``."""
+
+    def entries(low: int, high: int) -> array[int]:
+        return array("Q", range(first + low * step, first + high * step, step))
+
+    return entries
+
+
+def table(length: int, runs: Sequence[Run], numbers: Numbers) -> Generated:
+    """Return a table of 64-bit entries: at the places of a run those of its numbers; else 0.
 
     Args:
         length: Entries.
         runs: Sorted and disjoint.
-        first: The entry for the number 0.
-        step: What an entry grows by with the number.
+        numbers: The entries by number.
     """
-    return Generated(length * ENTRY_SIZE, partial(_entries, runs, first, step))
+    return Generated(length * ENTRY_SIZE, partial(_entries, runs, numbers))
 
 
 def big_endian(entries: array[int]) -> memoryview:
@@ -121,7 +132,7 @@ def big_endian(entries: array[int]) -> memoryview:
     return memoryview(entries).cast("B")
 
 
-def _entries(runs: Sequence[Run], first: int, step: int, start: int, stop: int) -> memoryview:
+def _entries(runs: Sequence[Run], numbers: Numbers, start: int, stop: int) -> memoryview:
     """Return the bytes [start, stop) of a table."""
     low, high = start // ENTRY_SIZE, div_ceil(stop, ENTRY_SIZE)
     entries = array("Q", bytes((high - low) * ENTRY_SIZE))
@@ -130,7 +141,7 @@ def _entries(runs: Sequence[Run], first: int, step: int, start: int, stop: int) 
         run = runs[index]
         begin, end = max(run.start, low), min(run.end, high)
         if begin < end:
-            value = first + (run.first + begin - run.start) * step
-            entries[begin - low : end - low] = array("Q", range(value, value + (end - begin) * step, step))
+            shift = run.first - run.start
+            entries[begin - low : end - low] = numbers(begin + shift, end + shift)
         index += 1
     return big_endian(entries)[start - low * ENTRY_SIZE : stop - low * ENTRY_SIZE]
