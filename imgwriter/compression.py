@@ -15,9 +15,8 @@ from functools import partial
 from typing import TypeAlias
 
 from imgwriter.errors import SpecError
-from imgwriter.extent import Buffer
 
-Compressor: TypeAlias = Callable[[Buffer], bytes]
+Compressor: TypeAlias = Callable[[bytes | bytearray | memoryview], bytes]
 """Returns a complete stream of what it is given; it may be longer."""
 
 WINDOW_BITS = 12
@@ -75,7 +74,7 @@ def _zlib(level: int) -> Compressor:
     # There is no way to begin anew with an old one; making one costs a hundredth of a cluster of 64 KiB.
     stream = partial(zlib_ng.compressobj, level, zlib_ng.DEFLATED, -WINDOW_BITS, _MEMORY_LEVEL)
 
-    def compress(content: Buffer) -> bytes:
+    def compress(content: bytes | bytearray | memoryview) -> bytes:
         deflate = stream()
         start: bytes = deflate.compress(content)
         end: bytes = deflate.flush()
