@@ -1,6 +1,6 @@
 """imgwriter beside its peers, in one run: medians, ratios, peak memory, and the goals.
 
-Usage: bench.py [--tree DIR] [--runs N] [--quick] [--million] [--work DIR]
+Usage: bench.py [--only PART] [--tree DIR] [--runs N] [--quick] [--million] [--work DIR]
 
 Whole processes are timed, from fork to wait4, in turn: round after round, so that a machine that gets
 slower gets slower for all. Everything is read once before (warm cache). Nothing is synced to the disk by
@@ -16,35 +16,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-MiB = 1 << 20
-ROOT = Path(__file__).resolve().parent.parent
-SEARCH = os.environ["PATH"] + ":/usr/sbin:/sbin"
+import containers
+from measure import Contestant, MiB, imgwriter, measure, rounds, share, verdict
+
 LARGEST_DISK = "16777215MiB"
 """The largest file that ext4 holds, in whole MiB."""
 
 
 GOALS = {"mke2fs -d": (1 / 25, 1 / 15), "tar cf": (2.0, 3.0), "loop mount, cp -a": (1 / 3, 1 / 2)}
 """imgwriter's time as a share of each peer's: what is wanted, and the least."""
-
-
-class Sample(NamedTuple):
-    """One process: wall clock in seconds, peak resident memory in bytes (its largest child's, too)."""
-
-    seconds: float
-    memory: int
-
-
-class Contestant(NamedTuple):
-    """A name, what to run, and the output to remove before each run."""
-
-    name: str
-    command: Sequence[str]
-    output: Path
 
 
 def main() -> int:
@@ -58,7 +40,10 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="imgwriter beside mke2fs -d, tar, and a loop mount with cp")
+    parser = argparse.ArgumentParser(
+        description="imgwriter beside mke2fs -d, tar, a loop mount with cp, and qemu-img"
+    )
+    parser.add_argument("--only", choices=("raw", "containers", "convert"), help="one part (default all)")
     parser.add_argument("--tree", type=Path, help="a tree instead of the one made here")
     parser.add_argument("--runs", type=int, default=5, help="rounds (default 5)")
     parser.add_argument("--quick", action="store_true", help="a tenth of each tree, fewer rounds")
@@ -74,12 +59,17 @@ def _run(arguments: argparse.Namespace, work: Path) -> None:
     kind = "existing" if arguments.tree else "share"
     entries, size = _tree(kind, tree, 50_000 // small, 700 // small)
     print(f"A tree of {entries:,} entries, {size / MiB:,.0f} MiB; median of {runs}; {os.cpu_count()} cores\n")
-    _beside_peers(tree, work, runs)
-    _largest_disk(tree, work, runs)
-    _one_directory(work, 100_000 // small, runs)
-    if arguments.million:
-        _million(work, 1_000_000 // small)
-    _start(work, runs)
+    if arguments.only in (None, "raw"):
+        _beside_peers(tree, work, runs)
+        _largest_disk(tree, work, runs)
+        _one_directory(work, 100_000 // small, runs)
+        if arguments.million:
+            _million(work, 1_000_000 // small)
+        _start(work, runs)
+    if arguments.only in (None, "containers"):
+        containers.building(tree, work, runs)
+    if arguments.only in (None, "convert"):
+        containers.converting(tree, work, runs)
 
 
 def _tree(kind: str, top: Path, *numbers: int) -> tuple[int, int]:
@@ -97,8 +87,8 @@ def _tree(kind: str, top: Path, *numbers: int) -> tuple[int, int]:
 
 
 def _beside_peers(tree: Path, work: Path, runs: int) -> None:
-    own = _imgwriter("imgwriter, efi", tree, work / "efi", "--partition-table", "efi")
-    _measure(own, work)
+    own = imgwriter("imgwriter, efi", tree, work / "efi", "--partition-table", "efi")
+    measure(own, work)
     size = own.output.stat().st_size
     image, tar = work / "peer.img", work / "peer.tar"
     mke2fs = ["mke2fs", "-q", "-F", "-t", "ext4", "-d", str(tree), str(image), f"{size // 1024}k"]
@@ -109,47 +99,47 @@ def _beside_peers(tree: Path, work: Path, runs: int) -> None:
     ]
     if os.geteuid() == 0:
         contestants.append(_loop_mount(tree, work, size))
-    results = _rounds(contestants, work, runs)
+    results = rounds(contestants, work, runs)
     median = {name: statistics.median(s.seconds for s in samples) for name, samples in results.items()}
     print(f"{'':22}{'seconds':>9}{'lowest':>9}{'memory':>10}   imgwriter / it   goal (least)")
     for name, samples in results.items():
         lowest = min(sample.seconds for sample in samples)
         memory = max(sample.memory for sample in samples) / MiB
-        verdict = _against(median[own.name] / median[name], name)
+        said = _against(median[own.name] / median[name], name)
         if name == own.name:
-            verdict = f"{'':14}   150 MiB: {_verdict(memory, 150, 150)}"
-        print(f"{name:22}{median[name]:9.2f}{lowest:9.2f}{memory:6.0f} MiB   {verdict}")
+            said = f"{'':14}   150 MiB: {verdict(memory, 150, 150)}"
+        print(f"{name:22}{median[name]:9.2f}{lowest:9.2f}{memory:6.0f} MiB   {said}")
     print()
 
 
 def _against(ratio: float, peer: str) -> str:
     goal, least = GOALS.get(peer, (1.0, 1.0))
-    return f"{_share(ratio):>14}   {_share(goal)} ({_share(least)}): {_verdict(ratio, goal, least)}"
+    return f"{share(ratio):>14}   {share(goal)} ({share(least)}): {verdict(ratio, goal, least)}"
 
 
 def _largest_disk(tree: Path, work: Path, runs: int) -> None:
     efi = ("--partition-table", "efi", "--disk-size")
     pair = [
-        _imgwriter("a disk of 2 GiB", tree, work / "small", *efi, "2GiB"),
-        _imgwriter("a disk of 16 TiB", tree, work / "large", *efi, LARGEST_DISK),
+        imgwriter("a disk of 2 GiB", tree, work / "small", *efi, "2GiB"),
+        imgwriter("a disk of 16 TiB", tree, work / "large", *efi, LARGEST_DISK),
     ]
-    results = _rounds(pair, work, runs, keep=True)
+    results = rounds(pair, work, runs, keep=True)
     small, large = (statistics.median(s.seconds for s in results[each.name]) for each in pair)
     for each, seconds in zip(pair, (small, large), strict=True):
         held = each.output.stat().st_blocks * 512 / MiB
         print(f"{each.name:22}{seconds:9.2f} s   {held:8.0f} MiB allocated")
         each.output.unlink()
-    print(f"{'':22}{large / small:9.2f} x   goal 2 x: {_verdict(large / small, 2, 2)}\n")
+    print(f"{'':22}{large / small:9.2f} x   goal 2 x: {verdict(large / small, 2, 2)}\n")
 
 
 def _one_directory(work: Path, entries: int, runs: int) -> None:
     tree = work / "directory"
     _tree("one_directory", tree, entries)
-    own = _imgwriter(f"{entries:,} in one place", tree, work / "one")
-    (samples,) = _rounds([own], work, runs).values()
+    own = imgwriter(f"{entries:,} in one place", tree, work / "one")
+    (samples,) = rounds([own], work, runs).values()
     seconds = statistics.median(sample.seconds for sample in samples)
     memory = max(sample.memory for sample in samples) / MiB
-    print(f"{own.name:22}{seconds:9.2f} s   {memory:8.0f} MiB memory   goal 3 s: {_verdict(seconds, 3, 3)}\n")
+    print(f"{own.name:22}{seconds:9.2f} s   {memory:8.0f} MiB memory   goal 3 s: {verdict(seconds, 3, 3)}\n")
     shutil.rmtree(tree)
 
 
@@ -158,30 +148,25 @@ def _million(work: Path, entries: int) -> None:
     for count in (entries // 10, entries):
         tree = work / "million"
         _tree("many_files", tree, count)
-        own = _imgwriter(f"{count:,} small files", tree, work / "many")
-        sample = _measure(own, work)
+        own = imgwriter(f"{count:,} small files", tree, work / "many")
+        sample = measure(own, work)
         memory, each = sample.memory / MiB, sample.seconds / count * 1e6
         print(f"{own.name:22}{sample.seconds:9.2f} s   {memory:8.0f} MiB memory   {each:.1f} us a file")
         own.output.unlink()
         shutil.rmtree(tree)
-    print(f"{'':22}goal 1,229 MiB: {_verdict(memory, 1229, 1229)}\n")
+    print(f"{'':22}goal 1,229 MiB: {verdict(memory, 1229, 1229)}\n")
 
 
 def _start(work: Path, runs: int) -> None:
     version = Contestant(
         "imgwriter --version", [sys.executable, "-m", "imgwriter", "--version"], work / "none"
     )
-    (samples,) = _rounds([version], work, max(runs, 5)).values()
+    (samples,) = rounds([version], work, max(runs, 5)).values()
     seconds = statistics.median(sample.seconds for sample in samples)
-    print(f"{version.name:22}{seconds:9.3f} s   goal 0.1 s: {_verdict(seconds, 0.1, 0.1)}")
+    print(f"{version.name:22}{seconds:9.3f} s   goal 0.1 s: {verdict(seconds, 0.1, 0.1)}")
 
 
 # --- Contestants ---
-
-
-def _imgwriter(name: str, tree: Path, output: Path, *options: str) -> Contestant:
-    command = [sys.executable, "-m", "imgwriter", "build", "--tree", str(tree), "--output", str(output)]
-    return Contestant(name, [*command, "--quiet", *options], output / "nixos.img")
 
 
 def _loop_mount(tree: Path, work: Path, size: int) -> Contestant:
@@ -193,45 +178,6 @@ def _loop_mount(tree: Path, work: Path, size: int) -> Contestant:
         f"cp -a {tree}/. {folder}/; umount {folder}"
     )
     return Contestant("loop mount, cp -a", ["sh", "-e", "-c", script], image)
-
-
-# --- Measuring ---
-
-
-def _rounds(
-    contestants: Sequence[Contestant], work: Path, runs: int, keep: bool = False
-) -> dict[str, list[Sample]]:
-    """Run all in turn, ``runs`` times; keep the last outputs when asked to."""
-    results: dict[str, list[Sample]] = {each.name: [] for each in contestants}
-    for number in range(runs):
-        for each in contestants:
-            results[each.name].append(_measure(each, work))
-            if not (keep and number == runs - 1):
-                each.output.unlink(missing_ok=True)
-    return results
-
-
-def _measure(contestant: Contestant, work: Path) -> Sample:
-    """Run one process and wait for it; its output is removed first, and not on its time."""
-    contestant.output.unlink(missing_ok=True)
-    environment = {**os.environ, "PATH": SEARCH, "PYTHONPATH": str(ROOT)}
-    with (work / "messages").open("wb") as messages:
-        started = time.perf_counter()
-        process = subprocess.Popen(contestant.command, env=environment, stdout=messages, stderr=messages)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{contestant.name} failed:\n{(work / 'messages').read_text(errors='replace')}")
-    return Sample(seconds, usage.ru_maxrss * 1024)
-
-
-def _share(ratio: float) -> str:
-    return f"1/{1 / ratio:.1f}" if ratio < 1 else f"{ratio:.2f} x"
-
-
-def _verdict(value: float, goal: float, least: float) -> str:
-    return "met" if value <= goal else "least met" if value <= least else "missed"
 
 
 if __name__ == "__main__":

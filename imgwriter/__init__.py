@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imgwriter.build import ImagePlan, Result, build_image, plan_image, write_image
+    from imgwriter.convert import Conversion, Converted, ConvertSpec, convert_image, plan_conversion
     from imgwriter.errors import ImgwriterError
     from imgwriter.spec import Content, ImageSpec
 
@@ -22,23 +23,33 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Content",
+    "Conversion",
+    "ConvertSpec",
+    "Converted",
     "ImagePlan",
     "ImageSpec",
     "ImgwriterError",
     "Result",
     "__version__",
     "build_image",
+    "convert_image",
+    "plan_conversion",
     "plan_image",
     "write_image",
 ]
 
 _HOME = {
     "Content": "imgwriter.spec",
+    "Conversion": "imgwriter.convert",
+    "ConvertSpec": "imgwriter.convert",
+    "Converted": "imgwriter.convert",
     "ImagePlan": "imgwriter.build",
     "ImageSpec": "imgwriter.spec",
     "ImgwriterError": "imgwriter.errors",
     "Result": "imgwriter.build",
     "build_image": "imgwriter.build",
+    "convert_image": "imgwriter.convert",
+    "plan_conversion": "imgwriter.convert",
     "plan_image": "imgwriter.build",
     "write_image": "imgwriter.build",
 }

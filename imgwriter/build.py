@@ -2,8 +2,8 @@
 
 ::
 
-    ImageSpec ── plan_image ──> ImagePlan ── volume() ──> Volume ── build_image ──> the file
-                 scan, decide   (a value)    encode                 write
+    ImageSpec ── plan_image ──> ImagePlan ── volume() ──> Volume ── encoder.encode ── sink ──> the file
+                 scan, decide   (a value)    encode                 its container      write
 
 Everything that can be refused is refused by :func:`plan_image`. It reads the trees' metadata and decides all
 the rest by arithmetic; a plan of a disk of 16 TiB costs what its content costs. Nothing here decides how a
@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 from uuid import UUID
 
-from imgwriter import disk, ext4, fat, sidecar, sink
+from imgwriter import disk, encoder, ext4, fat, sidecar, sink
+from imgwriter.deferred import Deferred
 from imgwriter.disk import DiskIdentifiers, Layout, Partition, Role
 from imgwriter.errors import OutputError, show
 from imgwriter.extent import Volume
-from imgwriter.filedata import Amount, amount
+from imgwriter.filedata import Amount
 from imgwriter.identifiers import DEFAULT_SEED, derive_u32, derive_uuid
 from imgwriter.spec import BOOT_TABLES, DEFAULT_ADDITIONAL_SPACE, ESP_TABLES, Content, ImageSpec
 from imgwriter.tree import contents as grafts
@@ -34,6 +35,8 @@ from imgwriter.units import MiB
 
 Progress: TypeAlias = Callable[[Amount, Amount], None]
 """Called with (what is written, all of it): bytes and files."""
+
+STANDARD_OUTPUT = 1
 
 ESP_LABEL = "ESP"
 BOOT_LABEL = "BOOT"
@@ -96,6 +99,11 @@ class ImagePlan:
         """Where the image goes."""
         return image_path(self.spec)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the disk."""
+        return self.layout.disk_size
+
     def file_system(self, partition: Partition) -> FileSystem | None:
         """Return the file system of a partition, or None."""
         return next((f for f in self.file_systems if f.partition == partition), None)
@@ -114,7 +122,8 @@ class Result:
     Attributes:
         plan: What was built.
         path: The image.
-        allocated: Bytes of the image that are not holes.
+        size: Bytes of the file: of a container other than raw, not the disk's.
+        allocated: Bytes of it that were written; the others are zeros, and holes where they can be.
         sha256: The image's checksum in hexadecimal, where it was asked for.
         sidecars: Files that were written beside it, by what they are: "bmap", "sha256", "manifest".
         seconds: How long it took.
@@ -122,6 +131,7 @@ class Result:
 
     plan: ImagePlan
     path: bytes
+    size: int
     allocated: int
     sha256: str | None
     sidecars: Mapping[str, bytes]
@@ -143,8 +153,10 @@ def build_image(spec: ImageSpec, progress: Progress | None = None) -> Result:
 
 
 def image_path(spec: ImageSpec) -> bytes:
-    """Return the path of the image."""
-    return os.path.join(os.fsencode(spec.output), os.fsencode(spec.base_name) + b".img")
+    """Return the path of the image; "-" where it goes to standard output."""
+    if spec.streams:
+        return b"-"
+    return os.path.join(os.fsencode(spec.output), os.fsencode(spec.base_name + spec.suffix))
 
 
 def plan_image(spec: ImageSpec) -> ImagePlan:
@@ -166,7 +178,8 @@ def plan_image(spec: ImageSpec) -> ImagePlan:
         trees[role] = found.inventory
         warnings += found.warnings
     demand = None if spec.fs_type == "vfat" else ext4.survey(root.inventory, _ext4_parameters(spec))
-    layout = _layout(spec, _disk_size(spec, root.inventory, demand))
+    size = encoder.disk_size(spec, _disk_size(spec, root.inventory, demand))
+    layout = _layout(spec, size)
     file_systems = tuple(
         _file_system(spec, layout, partition, trees[partition.role], demand)
         for partition in layout.partitions
@@ -190,17 +203,24 @@ def write_image(plan: ImagePlan, progress: Progress | None = None, started: floa
     started = time.monotonic() if started is None else started
     spec, path = plan.spec, plan.path
     volume = plan.volume()
-    total = amount(volume.extents)
-    with _directory(os.path.dirname(path)):
-        sink.write(
-            volume,
-            path,
-            sync=spec.sync,
-            progress=None if progress is None else lambda done: progress(done, total),
-            workers=sink.WORKERS if spec.workers is None else spec.workers,
+    content = encoder.encode(spec, volume, _seed(spec), spec.time)
+    total = encoder.total(content)
+
+    def tell(done: Amount) -> None:
+        if progress is not None:
+            progress(done, total)
+
+    workers = encoder.workers(spec, spec.workers)
+    if spec.streams:
+        written = sink.stream(
+            content, STANDARD_OUTPUT, directory=_spool_directory(spec), progress=tell, workers=workers
         )
-    sidecars, checksum = _write_sidecars(spec, volume, path)
-    return Result(plan, path, total.bytes, checksum, sidecars, time.monotonic() - started)
+    else:
+        with _directory(os.path.dirname(path)):
+            written = sink.write(content, path, sync=spec.sync, progress=tell, workers=workers)
+    sidecars, checksum = _write_sidecars(spec, volume, content, written)
+    seconds = time.monotonic() - started
+    return Result(plan, path, written.size, written.allocated, checksum, sidecars, seconds)
 
 
 # What goes in
@@ -226,8 +246,10 @@ def _root_request(spec: ImageSpec) -> TreeRequest:
 def _spool_directory(spec: ImageSpec) -> bytes | None:
     """Return where the contents of streamed tars go: beside the image, for its room and its reflinks.
 
-    None, the system's own place, where nothing can be written beside it.
+    None, the system's own place, where nothing can be written beside it, or it goes to standard output.
     """
+    if spec.streams:
+        return None
     path = os.path.dirname(os.path.abspath(image_path(spec)))
     while not os.path.isdir(path):
         path = os.path.dirname(path)
@@ -257,7 +279,7 @@ def _grafts(contents: Sequence[Content]) -> list[grafts.Content]:
 def _output_warnings(spec: ImageSpec) -> list[str]:
     """Return a warning for each directory whose scan meets the image of an earlier build."""
     path = os.path.realpath(image_path(spec))
-    if not os.path.exists(path):
+    if spec.streams or not os.path.exists(path):
         return []
     return [
         f"{show(path)}, made by an earlier build, lies in the tree {show(os.fsencode(tree))} and goes into"
@@ -383,18 +405,24 @@ def _check_manifest(spec: ImageSpec) -> None:
             )
 
 
-def _write_sidecars(spec: ImageSpec, volume: Volume, path: bytes) -> tuple[dict[str, bytes], str | None]:
+def _write_sidecars(
+    spec: ImageSpec, disk_volume: Volume, content: Volume | Deferred, written: sink.Written
+) -> tuple[dict[str, bytes], str | None]:
     """Write the files beside the image; return their paths, and the checksum where it was asked for."""
+    path = image_path(spec)
     texts: dict[str, tuple[bytes, str]] = {}
     if spec.manifest is not None:
-        texts["manifest"] = os.fsencode(spec.manifest), sidecar.manifest(volume)
+        texts["manifest"] = os.fsencode(spec.manifest), sidecar.manifest(disk_volume)
     if spec.bmap:
-        texts["bmap"] = path + b".bmap", sidecar.bmap(volume, path)
+        texts["bmap"] = path + b".bmap", sidecar.bmap(disk_volume, path)
     if spec.sha256:
-        texts["sha256"] = path + b".sha256", sidecar.sha256(volume, path)
+        texts["sha256"] = (
+            path + b".sha256",
+            sidecar.sha256(written.size, encoder.runs(content, written.size), path),
+        )
     for target, text in texts.values():
         sink.write_bytes(target, os.fsencode(text), sync=spec.sync)
-    checksum = texts["sha256"][1].lstrip("\\").split()[0] if spec.sha256 else None
+    checksum = sidecar.digest(texts["sha256"][1]) if spec.sha256 else None
     return {name: target for name, (target, _) in texts.items()}, checksum
 
 

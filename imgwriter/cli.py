@@ -13,17 +13,17 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import imgwriter
 from imgwriter import options
-from imgwriter.errors import CapacityError, ImgwriterError, PlanInvariantError, show
+from imgwriter.errors import CapacityError, ImgwriterError, OutputError, PlanInvariantError, show
 
 if TYPE_CHECKING:
-    from imgwriter.build import ImagePlan, Progress, Result
+    from imgwriter.build import Progress
     from imgwriter.filedata import Amount
 
 DONE = 0
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _guarded(arguments, _version)
     if arguments.command is None:
         parser.error("no command is given")
-    return _guarded(arguments, _build)
+    return _guarded(arguments, {"build": _build, "convert": _convert}[arguments.command])
 
 
 def _version(_arguments: Namespace) -> int:
@@ -123,8 +123,11 @@ def _signals_raise() -> Iterator[None]:
 
 
 def _build(arguments: Namespace) -> int:
-    spec = options.to_spec(arguments, dict(os.environ))
+    from imgwriter.options.build import to_spec
+
+    spec = to_spec(arguments, dict(os.environ))
     # Only after the request is known to make sense: it takes longer than all before.
+    from imgwriter import report
     from imgwriter.build import plan_image, write_image
 
     with _collection_paused():
@@ -132,11 +135,37 @@ def _build(arguments: Namespace) -> int:
         plan = plan_image(spec)
         for warning in plan.warnings:
             _complain(f"warning: {warning}")
-        if arguments.dry_run:
-            return _report(arguments, plan, None)
+        result = None
+        if not arguments.dry_run:
+            if spec.streams:
+                _refuse_terminal()
+            with _progress(arguments) as progress:
+                result = write_image(plan, progress, started)
+        text, document = report.text(plan, result), report.document(plan, result)
+        return _report(arguments, text, document, spec.streams and result is not None)
+
+
+def _convert(arguments: Namespace) -> int:
+    from imgwriter.options.convert import to_spec
+
+    spec = to_spec(arguments, dict(os.environ))
+    from imgwriter import report
+    from imgwriter.convert import convert_image, plan_conversion
+
+    conversion = plan_conversion(spec)
+    for warning in conversion.warnings:
+        _complain(f"warning: {warning}")
+    converted = None
+    if not arguments.dry_run:
+        if spec.streams:
+            _refuse_terminal()
         with _progress(arguments) as progress:
-            result = write_image(plan, progress, started)
-        return _report(arguments, plan, result)
+            converted = convert_image(conversion, progress)
+    text, document = (
+        report.conversion(conversion, converted),
+        report.conversion_document(conversion, converted),
+    )
+    return _report(arguments, text, document, spec.streams and converted is not None)
 
 
 @contextmanager
@@ -155,17 +184,16 @@ def _collection_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _report(arguments: Namespace, plan: ImagePlan, result: Result | None) -> int:
-    from imgwriter import report
-
+def _report(arguments: Namespace, text: str, document: Mapping[str, object], streamed: bool) -> int:
+    """Print what is said at the end: on standard error where standard output is the image."""
+    tell = _told if streamed else _printed
     if arguments.json:
         import json
 
-        return _printed(json.dumps(report.document(plan, result), indent=2))
-    if arguments.quiet and result is not None:
+        return tell(json.dumps(document, indent=2))
+    if arguments.quiet and not arguments.dry_run:
         return DONE
-    last = "dry run: nothing was written" if result is None else report.summary(result)
-    return _printed(f"{report.table(plan)}\n\n{last}")
+    return tell(text)
 
 
 @contextmanager
@@ -202,6 +230,17 @@ def _printed(text: str) -> int:
     sys.stdout.buffer.write(os.fsencode(text) + b"\n")
     sys.stdout.buffer.flush()
     return DONE
+
+
+def _told(text: str) -> int:
+    """Print to standard error, and return DONE."""
+    sys.stderr.buffer.write(os.fsencode(text) + b"\n")
+    return DONE
+
+
+def _refuse_terminal() -> None:
+    if sys.stdout.isatty():
+        raise OutputError("standard output is a terminal; send it to a file or a pipe", "-")
 
 
 def _complain(message: str) -> None:

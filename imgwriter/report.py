@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import imgwriter
 from imgwriter.build import FileSystem, ImagePlan, Result
 from imgwriter.disk import Partition
 from imgwriter.errors import show
 from imgwriter.units import MiB, format_size
+
+if TYPE_CHECKING:
+    from imgwriter.convert import Conversion, Converted
 
 SCHEMA = 1
 """The version of the document."""
@@ -39,6 +42,7 @@ def document(plan: ImagePlan, result: Result | None = None) -> Document:
             "path": os.fsdecode(plan.path),
             "format": plan.spec.format,
             "size": layout.disk_size,
+            "file_size": None if result is None else result.size,
             "allocated": None if result is None else result.allocated,
             "sha256": None if result is None else result.sha256,
         },
@@ -104,7 +108,9 @@ def table(plan: ImagePlan) -> str:
     """Return the layout as lines of text: one row a partition, then the identifiers fstab knows them by."""
     layout = plan.layout
     name = {"mbr": "MBR", "gpt": "GPT", "none": "no partition table"}[layout.scheme]
-    title = f"{show(plan.path)}: {_size(layout.disk_size)}, {name}"
+    path = "standard output" if plan.spec.streams else show(plan.path)
+    container = "" if plan.spec.format == "raw" else f" in {plan.spec.format}"
+    title = f"{path}: {_size(layout.disk_size)}{container}, {name}"
     if layout.disk_guid is not None:
         title += f" {layout.disk_guid}"
     if layout.disk_signature is not None:
@@ -157,6 +163,11 @@ def _columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[s
     ]
 
 
+def text(plan: ImagePlan, result: Result | None) -> str:
+    """Return what is printed: the table, and what was done."""
+    return f"{table(plan)}\n\n{'dry run: nothing was written' if result is None else summary(result)}"
+
+
 def summary(result: Result) -> str:
     """Return the last line: what was made, in what time."""
     tree = result.plan.inventory
@@ -165,3 +176,48 @@ def summary(result: Result) -> str:
         f"{len(tree.inodes):,} files and directories, {format_size(result.allocated)} written"
         f" in {result.seconds:.2f} s{rate}"
     )
+
+
+def conversion(plan: Conversion, result: Converted | None) -> str:
+    """Return what is printed of a conversion."""
+    source, target = _conversion_paths(plan)
+    disk = f"a disk of {format_size(plan.size)}"
+    lines = [f"{source} ({plan.image.format}) to {target} ({plan.spec.format}): {disk}"]
+    if result is None:
+        lines.append("dry run: nothing was written")
+    else:
+        lines.append(
+            f"{format_size(result.size)} in the file, {format_size(result.allocated)} written"
+            f" in {result.seconds:.2f} s"
+        )
+    return "\n".join(lines)
+
+
+def _conversion_paths(plan: Conversion) -> tuple[str, str]:
+    target = "standard output" if plan.spec.streams else show(os.fsencode(plan.spec.output))
+    return show(os.fsencode(plan.spec.source)), target
+
+
+def conversion_document(plan: Conversion, result: Converted | None) -> Document:
+    """Return what ``--json`` prints of a conversion."""
+    spec = plan.spec
+    return {
+        "schema": SCHEMA,
+        "imgwriter": imgwriter.__version__,
+        "dry_run": result is None,
+        "source": {
+            "path": os.fsdecode(os.fsencode(spec.source)),
+            "format": plan.image.format,
+            "size": plan.image.volume.size,
+        },
+        "image": {
+            "path": os.fsdecode(os.fsencode(spec.output)),
+            "format": spec.format,
+            "size": plan.size,
+            "file_size": None if result is None else result.size,
+            "allocated": None if result is None else result.allocated,
+            "sha256": None if result is None else result.sha256,
+        },
+        "warnings": plan.warnings,
+        "seconds": None if result is None else round(result.seconds, 3),
+    }

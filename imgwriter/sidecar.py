@@ -66,11 +66,12 @@ _ZEROS = memoryview(bytes(1 << 20))
 _ESCAPED = re.compile(rb"\\(\\|x([0-9a-f]{2}))")
 
 
-def sha256(volume: Volume, image: Path | str | bytes) -> str:
+def sha256(size: int, runs: Iterable[tuple[int, int]], image: Path | str | bytes) -> str:
     """Return the line that ``sha256sum`` prints for the image in its own directory.
 
     Args:
-        volume: What was written.
+        size: Bytes of the image.
+        runs: Half-open, sorted and disjoint; what is in none of them is zero, and is not read.
         image: Where it was written.
 
     Raises:
@@ -79,15 +80,20 @@ def sha256(volume: Volume, image: Path | str | bytes) -> str:
     digest = hashlib.sha256()
     position = 0
     with _Image(image) as opened:
-        for e in volume.extents:
-            _update_zeros(digest, e.start - position)
-            opened.update(digest, e.start, e.end)
-            position = e.end
-    _update_zeros(digest, volume.size - position)
+        for start, end in runs:
+            _update_zeros(digest, start - position)
+            opened.update(digest, start, end)
+            position = end
+    _update_zeros(digest, size - position)
     # As sha256sum: a name with a newline or a backslash is escaped, and the line says so.
     name = os.path.basename(os.fsdecode(image))
     escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     return f"{'' if escaped == name else chr(92)}{digest.hexdigest()}  {escaped}\n"
+
+
+def digest(line: str) -> str:
+    """Return the checksum that a line of :func:`sha256` begins with."""
+    return line.lstrip("\\").split()[0]
 
 
 def bmap(volume: Volume, image: Path | str | bytes) -> str:

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias, get_args
 from uuid import UUID
 
+from imgwriter.container import ContainerOptions, one_of
 from imgwriter.errors import SpecError
 from imgwriter.units import MiB, format_size
 
@@ -33,7 +34,6 @@ Owner: TypeAlias = tuple[int, int]
 PARTITION_TABLES: tuple[str, ...] = get_args(TableKind)
 COMPATS: tuple[str, ...] = get_args(Compat)
 FS_TYPES: tuple[str, ...] = get_args(FsType)
-FORMATS = ("raw",)
 HOLES = ("keep", "fill", "detect")
 HARD_LINKS = ("error", "break")
 SECTOR_SIZES = (512, 4096)
@@ -49,7 +49,6 @@ DEFAULT_ADDITIONAL_SPACE = 512 * MiB
 """Bytes left free for files where the disk's size is worked out, as in current nixpkgs."""
 DEFAULT_LABEL = "nixos"
 
-_UNWRITTEN_FORMATS = ("qcow2", "qcow2-compressed", "vpc", "vhd", "vdi", "vhdx", "vmdk")
 _KNOWN_FS_TYPES = (
     "xfs", "btrfs", "bcachefs", "f2fs", "zfs", "squashfs", "erofs", "jfs", "reiserfs", "nilfs2",
     "exfat", "ntfs", "iso9660",
@@ -77,8 +76,8 @@ class Content(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageSpec:
-    """A disk image, as it is asked for.
+class ImageSpec(ContainerOptions):
+    """A disk image, as it is asked for; its container is described by :class:`ContainerOptions`.
 
     Attributes:
         trees: Directories, tar files, or "-" for a tar on standard input: layers, the last one on top.
@@ -111,13 +110,12 @@ class ImageSpec:
         disk_guid, partition_guids, disk_signature: Identifiers of the table; GUIDs by partition number.
         root_uuid, hash_seed: The root file system's UUID and the seed of its directory hashes.
         fat_volume_id: Volume ID of the first FAT file system on the disk.
-        output: The directory that receives the image; made when missing.
+        output: The directory that receives the image, made when missing; "-" for standard output.
         base_name: The image's name without its suffix.
-        format: The container: "raw".
         manifest: Where to write the extents as JSON lines, or None.
         bmap, sha256: Whether to write these files beside the image.
         sync: Whether to wait until the image is on the disk.
-        workers: How many processes write, or None for two.
+        workers: How many processes write or compress, or None for as many as pay.
 
     Raises:
         SpecError: The request contradicts itself.
@@ -163,7 +161,6 @@ class ImageSpec:
 
     output: HostPath = "nixos-disk-image"
     base_name: str = "nixos"
-    format: str = "raw"
     manifest: HostPath | None = None
     bmap: bool = False
     sha256: bool = False
@@ -171,6 +168,7 @@ class ImageSpec:
     workers: int | None = None
 
     def __post_init__(self) -> None:
+        ContainerOptions.__post_init__(self)
         for check in (
             _check_choices,
             _check_inputs,
@@ -182,24 +180,26 @@ class ImageSpec:
             check(self)
 
     @property
+    def streams(self) -> bool:
+        """Whether the image goes to standard output."""
+        return os.fsencode(self.output) == b"-"
+
+    @property
     def has_fat(self) -> bool:
         """Whether some file system on the disk is FAT."""
         return self.fs_type == "vfat" or self.partition_table in (*ESP_TABLES, *BOOT_TABLES)
 
 
 def _check_choices(spec: ImageSpec) -> None:
-    _one_of("partition table", spec.partition_table, PARTITION_TABLES)
-    _one_of("compatibility", spec.compat, COMPATS)
-    _one_of("holes", spec.holes, HOLES)
-    _one_of("hard links", spec.hard_links, HARD_LINKS)
-    if spec.format in _UNWRITTEN_FORMATS:
-        raise SpecError(f"format {spec.format!r} is not written yet; use 'raw' and convert the image")
-    _one_of("format", spec.format, FORMATS)
-    _one_of("sector size", spec.sector_size, SECTOR_SIZES)
+    one_of("partition table", spec.partition_table, PARTITION_TABLES)
+    one_of("compatibility", spec.compat, COMPATS)
+    one_of("holes", spec.holes, HOLES)
+    one_of("hard links", spec.hard_links, HARD_LINKS)
+    one_of("sector size", spec.sector_size, SECTOR_SIZES)
     if spec.block_size is not None:
-        _one_of("block size", spec.block_size, BLOCK_SIZES)
+        one_of("block size", spec.block_size, BLOCK_SIZES)
     if spec.fat_type is not None:
-        _one_of("FAT type", spec.fat_type, FAT_TYPES)
+        one_of("FAT type", spec.fat_type, FAT_TYPES)
 
 
 def _check_inputs(spec: ImageSpec) -> None:
@@ -270,7 +270,7 @@ def _check_file_system(spec: ImageSpec) -> None:
         raise SpecError(
             f"file system type {fs_type!r} is not written by imgwriter; use one of {', '.join(FS_TYPES)}"
         )
-    _one_of("file system type", fs_type, FS_TYPES)
+    one_of("file system type", fs_type, FS_TYPES)
     if fs_type != "ext4" and spec.partition_table != "none":
         raise SpecError(
             f"file system type {fs_type!r} needs partition table 'none', not {spec.partition_table!r};"
@@ -331,11 +331,20 @@ def _check_output(spec: ImageSpec) -> None:
         raise SpecError(
             f"base name {spec.base_name!r} is not the name of a file; the directory is a setting of its own"
         )
-
-
-def _one_of(what: str, value: object, choices: Sequence[object]) -> None:
-    if value not in choices:
-        raise SpecError(f"{what} {value!r} is unknown; use one of {', '.join(map(str, choices))}")
+    if spec.bmap and spec.format != "raw":
+        raise SpecError(
+            f"a block map is for writing a raw image to a device, not for format {spec.format!r};"
+            " leave it out or use format raw"
+        )
+    if spec.format == "vpc" and spec.sector_size != 512:
+        raise SpecError(
+            f"a VHD has sectors of 512 bytes, not {spec.sector_size}; use sector size 512 or another format"
+        )
+    if spec.streams:
+        _refuse_with(
+            "the image goes to standard output, where nothing is beside it",
+            {"a block map": spec.bmap, "a checksum": spec.sha256, "a sync": spec.sync},
+        )
 
 
 def _refuse_with(reason: str, settings: Mapping[str, object]) -> None:

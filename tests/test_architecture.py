@@ -25,10 +25,10 @@ PACKAGE = Path(__file__).resolve().parent.parent / "imgwriter"
 # Longest prefix wins: tree.inventory is below the rest of tree.
 LAYERS = {
     "errors": 0, "units": 0,
-    "extent": 1, "filedata": 1, "deferred": 1, "tree.inventory": 1, "spec": 1, "identifiers": 1,
-    "compression": 1,
+    "extent": 1, "filedata": 1, "deferred": 1, "worker": 1, "tree.inventory": 1, "spec": 1, "identifiers": 1,
+    "compression": 1, "container": 1,
     "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2, "qcow2": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
-    "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3,
+    "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3, "encoder": 3,
     "build": 4, "convert": 4, "": 4,
     "cli": 5, "options": 5, "report": 5, "__main__": 5,
 }  # fmt: skip
@@ -37,10 +37,13 @@ LAYERS = {
 SIDEWAYS = {
     ("units", "errors"),  # a size that is no size is refused
     ("filedata", "extent"),  # kinds of Data
+    ("worker", "filedata"),  # how much is done
     ("deferred", "filedata"),  # how much a job reads
     ("deferred", "extent"),  # its bytes are buffers, the rest of its file a Volume
     ("tree.inventory", "extent"),  # a file's content is a Data
     ("gpt", "mbr"),  # the protective MBR
+    ("spec", "container"),  # an image has a container
+    ("encoder", "sink"),  # how many processes pay
     ("qcow2_compressed", "qcow2"),  # the same header and tables
     ("zeros", "readers"),  # what a reader gave
     ("", "build"),  # the public names
@@ -53,13 +56,17 @@ SIDEWAYS = {
 LAZY = {
     ("cli", "imgwriter.build"): "construct, pyfatfs and all the planning: --version and --help need none",
     ("cli", "imgwriter.report"): "with build",
+    ("cli", "imgwriter.convert"): "as build",
+    ("cli", "imgwriter.options.build"): "with the command",
+    ("cli", "imgwriter.options.convert"): "with the command",
     ("cli", "imgwriter.units"): "re; only for a message",
     ("cli", "json"): "only for --json",
     ("cli", "rich.console"): "200 ms; only where a bar is seen",
     ("cli", "rich.progress"): "200 ms; only where a bar is seen",
     ("cli", "traceback"): "only for --debug",
-    ("options", "imgwriter.spec"): "dataclasses: 20 ms that --version does without",
-    ("options", "uuid"): "only where an identifier is given",
+    ("options.convert", "imgwriter.convert"): "the formats' readers, only for this command",
+    ("options.build", "imgwriter.spec"): "dataclasses: 20 ms that --version does without",
+    ("options.values", "uuid"): "only where an identifier is given",
     ("", "importlib"): "the public names are imported when asked for: 100 ms that --version does without",
     ("sink.stream", "tempfile"): "only where a compressed image goes into a pipe",
     ("tree.scan", "imgwriter.tree.tarball"): "20 ms; only where a tar is given",
@@ -197,7 +204,7 @@ def test_no_other_program_is_called(module: str) -> None:
         assert item.imported.partition(".")[0] not in ("subprocess", "pty", "multiprocessing"), item
     calls = _attributes(module) & {"system", "popen", "execv", "execvp", "posix_spawn", "spawnv", "fork"}
     # The sink's workers are this program itself.
-    assert calls == ({"fork"} if module == "sink.worker" else set())
+    assert calls == ({"fork"} if module == "worker" else set())
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m != "cli"])
@@ -217,7 +224,8 @@ def test_only_the_sink_writes(module: str) -> None:
         "rename", "replace_file", "unlink", "rmdir", "write_bytes", "write_text",
     }  # fmt: skip
     # cli: standard output's buffer, as print() has no bytes. build: a folder of its own that stayed empty.
-    allowed = {"cli": {"write"}, "build": {"rmdir"}}
+    # worker: the pipes between processes.
+    allowed = {"cli": {"write"}, "build": {"rmdir"}, "worker": {"write"}}
     assert _attributes(module, but_of="sink") & writing <= allowed.get(module, set())
 
 

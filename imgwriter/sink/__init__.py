@@ -31,9 +31,9 @@ from imgwriter.sink.pool import WORKERS, write_extents
 from imgwriter.sink.replace import replacing
 from imgwriter.sink.stream import send_file, unnamed, write_stream
 from imgwriter.sink.tally import Progress
-from imgwriter.sink.target import Target, set_size
+from imgwriter.sink.target import Target, Written, set_size
 
-__all__ = ["WORKERS", "Progress", "stream", "write", "write_bytes", "write_to"]
+__all__ = ["WORKERS", "Progress", "Written", "stream", "write", "write_bytes", "write_to"]
 
 
 def write(
@@ -43,7 +43,7 @@ def write(
     sync: bool = False,
     progress: Progress | None = None,
     workers: int = WORKERS,
-) -> Volume:
+) -> Written:
     """Make ``path`` a file that holds ``content``, replacing one that is there, or change nothing.
 
     Args:
@@ -56,8 +56,7 @@ def write(
             make jobs, beside this one); in a process with threads it is always one.
 
     Returns:
-        The file that was written: its size, and where its bytes are. Of a Deferred, the extents are
-        its header and tables alone.
+        The size of the file, and the bytes that were written.
 
     Raises:
         OutputError: The file cannot be written.
@@ -74,7 +73,7 @@ def write_to(
     name: str = "the output",
     progress: Progress | None = None,
     workers: int = WORKERS,
-) -> Volume:
+) -> Written:
     """Write ``content`` into an open, empty, regular file and set its size; no name is changed.
 
     Args:
@@ -96,25 +95,25 @@ def write_to(
         return write_deferred(fd, content, name, progress, workers)
     set_size(fd, content.size, name)
     write_extents(fd, content, name, progress, workers)
-    return content
+    return Written(content.size, content.allocated)
 
 
 def stream(
     content: Volume | Deferred,
     fd: int,
     *,
-    name: str,
-    directory: bytes,
+    name: str = "standard output",
+    directory: bytes | None = None,
     progress: Progress | None = None,
     workers: int = WORKERS,
-) -> Volume:
+) -> Written:
     """Write ``content`` from its first byte to its last into a pipe, or whatever ``fd`` is.
 
     Args:
         content: What to write; a Deferred goes by way of an unnamed file, as its header comes last.
         fd: A descriptor open for writing; it stays open.
         name: What to call it in messages.
-        directory: Where the unnamed file is.
+        directory: Where the unnamed file is; None for the system's place for such files.
         progress: As for :func:`write`.
         workers: As for :func:`write`; a Volume is streamed by this process alone.
 
@@ -128,7 +127,7 @@ def stream(
     """
     if isinstance(content, Volume):
         write_stream(fd, content, name, progress)
-        return content
+        return Written(content.size, content.allocated)
     with unnamed(directory) as spool:
         written = write_deferred(spool, content, name, progress, workers)
         send_file(spool, fd, written.size, name)

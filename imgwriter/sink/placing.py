@@ -20,12 +20,12 @@ from functools import partial
 
 from imgwriter.deferred import Deferred, Made, Placer
 from imgwriter.errors import PlanInvariantError
-from imgwriter.extent import Buffer, Volume
+from imgwriter.extent import Buffer
 from imgwriter.filedata import Amount
 from imgwriter.sink.pool import write_extents
 from imgwriter.sink.tally import Progress, Tally
-from imgwriter.sink.target import IOV_MAX, Target, set_size
-from imgwriter.sink.worker import COUNT, Link, Message, Worker, forked, may_fork
+from imgwriter.sink.target import IOV_MAX, Target, Written, set_size
+from imgwriter.worker import COUNT, Link, Message, Worker, forked, may_fork
 
 _MAKE, _PLACE, _LENGTHS = 0, 1, 2
 """Codes: make job ``first``; write job ``first`` at the offsets in the payload; these are its lengths."""
@@ -39,7 +39,9 @@ _AHEAD = 4
 _POLL = 0.2
 
 
-def write_deferred(fd: int, deferred: Deferred, name: str, progress: Progress | None, workers: int) -> Volume:
+def write_deferred(
+    fd: int, deferred: Deferred, name: str, progress: Progress | None, workers: int
+) -> Written:
     """Make and write all jobs into an open, empty, regular file, then the rest of it; set its size.
 
     Args:
@@ -50,7 +52,7 @@ def write_deferred(fd: int, deferred: Deferred, name: str, progress: Progress | 
         workers: Processes that make jobs; with 1, or where this process may not fork, it does so itself.
 
     Returns:
-        What was written when all jobs were: header and tables, with the size of the file.
+        What the file is: its size, and the bytes that were written.
 
     Raises:
         OutputError: The file cannot be written.
@@ -66,7 +68,7 @@ def write_deferred(fd: int, deferred: Deferred, name: str, progress: Progress | 
     set_size(fd, rest.size, name)
     write_extents(fd, rest, name, None, 1)
     tally.report()
-    return rest
+    return Written(rest.size, rest.allocated + sum(map(sum, placed.lengths)))
 
 
 class _Placed:

@@ -20,8 +20,8 @@ from imgwriter.extent import CHUNK, Data, Extent, Volume
 from imgwriter.filedata import FILE_BACKED, Amount, Packed
 from imgwriter.sink.tally import Progress, Tally
 from imgwriter.sink.target import IOV_MAX
-from imgwriter.sink.worker import COUNT, Link, Worker, forked, may_fork
 from imgwriter.sink.writer import write_all
+from imgwriter.worker import COUNT, Link, Worker, forked, may_fork
 
 Job: TypeAlias = Sequence[Extent]
 

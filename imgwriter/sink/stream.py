@@ -49,7 +49,7 @@ def write_stream(fd: int, volume: Volume, name: str, progress: Progress | None =
 
 
 @contextmanager
-def unnamed(directory: bytes) -> Iterator[int]:
+def unnamed(directory: bytes | None) -> Iterator[int]:
     """Make a file without a name and yield its descriptor; the file is gone after the block.
 
     Raises:
@@ -58,9 +58,10 @@ def unnamed(directory: bytes) -> Iterator[int]:
     import tempfile
 
     try:
-        made = tempfile.TemporaryFile(dir=os.fsdecode(directory), buffering=0)  # noqa: SIM115
+        made = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
     except OSError as error:
-        raise output_error(f"a temporary file in {show(directory)}", error) from error
+        place = os.fsencode(tempfile.gettempdir()) if directory is None else directory
+        raise output_error(f"a temporary file in {show(place)}", error) from error
     with made:
         yield made.fileno()
 

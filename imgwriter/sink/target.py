@@ -17,6 +17,7 @@ import os
 import struct
 from collections.abc import Callable, Sequence
 from fcntl import ioctl
+from typing import NamedTuple
 
 from imgwriter.extent import Buffer
 from imgwriter.filedata import FileBacked, FileSlice
@@ -36,6 +37,18 @@ _FILE_CLONE_RANGE = struct.Struct("=qQQQ")
 _UNKNOWN = frozenset({errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EPERM, errno.EINVAL})
 _OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BOUNCE = 1 << 20
+
+
+class Written(NamedTuple):
+    """A file that was written.
+
+    Attributes:
+        size: Its size in bytes.
+        allocated: Bytes that were written; the others are zeros, where the file system can leave them out.
+    """
+
+    size: int
+    allocated: int
 
 
 def set_size(fd: int, size: int, name: str) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from imgwriter import options
 from imgwriter.errors import SpecError
+from imgwriter.options.build import to_spec
+from imgwriter.options.values import parse_content
 from imgwriter.spec import Content, ImageSpec
 from imgwriter.units import GiB, MiB
 
@@ -16,7 +18,7 @@ GUID = "97FD5997-F390-0B4A-A3F8-D106C1723AEA"
 
 
 def spec(*words: str, **environ: str) -> ImageSpec:
-    return options.to_spec(options.make_parser().parse_args(["build", "--tree", "t", *words]), environ)
+    return to_spec(options.make_parser().parse_args(["build", "--tree", "t", *words]), environ)
 
 
 @pytest.mark.parametrize(
@@ -34,13 +36,13 @@ def spec(*words: str, **environ: str) -> ImageSpec:
     ],
 )
 def test_content(text: str, words: tuple[str | None, ...]) -> None:
-    assert options.parse_content(text) == words
+    assert parse_content(text) == words
 
 
 @pytest.mark.parametrize("text", ["", "a", ":b", "a:", "a:b:0644:root", "a:b:0644:root:root:x", r"a\:b"])
 def test_content_refused(text: str) -> None:
     with pytest.raises(SpecError, match=r"give 2, 3 or 5 words"):
-        options.parse_content(text)
+        parse_content(text)
 
 
 def test_contents_become_values() -> None:
@@ -135,7 +137,7 @@ def test_a_partition_guid_twice_is_refused() -> None:
 def test_every_field_of_the_spec_has_an_option_and_a_line_in_the_documentation() -> None:
     parser = options.make_parser()
     build = parser._subparsers._group_actions[0].choices["build"]  # type: ignore[union-attr,index]  # argparse has no other way
-    names = {action.option_strings[-1] for action in build._actions} - {"--help"}
+    names = {action.option_strings[0] for action in build._actions} - {"-h"}
     text = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
     assert [name for name in sorted(names) if f"`{name}" not in text] == []
     fields = {f"--{name.replace('_', '-')}" for name in ImageSpec.__dataclass_fields__}

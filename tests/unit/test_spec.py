@@ -34,10 +34,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"compat": "debian"}, "compatibility 'debian'"),
     ({"holes": "dig"}, "holes 'dig'"),
     ({"hard_links": "keep"}, "hard links 'keep'"),
-    *(
-        ({"format": name}, f"format '{name}' is not written yet")
-        for name in ("qcow2", "vpc", "vdi", "vhdx", "vmdk")
-    ),
+    *(({"format": name}, f"format '{name}' is not written by imgwriter") for name in ("vhdx", "vmdk")),
+    ({"format": "vhd"}, "format 'vhd' is called 'vpc' here"),
+    ({"bmap": True, "format": "qcow2"}, "a block map is for writing a raw image"),
+    ({"sector_size": 4096, "format": "vpc"}, "a VHD has sectors of 512 bytes"),
+    ({"output": "-", "sha256": True}, "a checksum is given, but the image goes to standard output"),
+    ({"output": "-", "bmap": True}, "a block map is given"),
+    ({"output": b"-", "sync": True}, "a sync is given"),
     ({"format": "iso"}, "format 'iso' is unknown; use one of raw"),
     *(
         ({"fs_type": name}, f"'{name}' is not written by imgwriter")

@@ -1,26 +1,36 @@
-"""The command line of ``imgwriter build``: its declaration, and how its words become an ImageSpec.
-
-What an argument's text means is decided here and nowhere else; whether the request makes sense is decided by
-:class:`~imgwriter.spec.ImageSpec`. Defaults that are more than "not given" live there too. The module imports
-nothing heavy: it is on the way to ``imgwriter --version``.
-"""
+"""``imgwriter build``: its options, and how they become an ImageSpec."""
 
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from imgwriter.errors import SpecError
+from imgwriter.options.parser import (
+    Formatter,
+    add_container,
+    add_report,
+    add_time,
+    add_writing,
+    container_options,
+    typed,
+)
+from imgwriter.options.values import (
+    parse_content,
+    parse_disk_size,
+    parse_hex32,
+    parse_owner,
+    parse_partition_guid,
+    parse_uuid,
+    source_date_epoch,
+)
 from imgwriter.units import parse_size
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from imgwriter.spec import Content, ImageSpec
-
-T = TypeVar("T")
 
 USAGE = "imgwriter build (--tree DIR|TAR | --content SOURCE:TARGET)... [options]"
 
@@ -57,37 +67,15 @@ docs/command-line.md has each option at length, and the schema of --json.
 """
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help whose descriptions begin in one column, near the options."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=26)
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one sentence and whose exit status is 2."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see '{self.prog} --help'\n")
-
-
-def make_parser() -> Parser:
-    """Return the parser of the whole command line."""
-    parser = Parser(
-        prog="imgwriter",
-        description="Make disk images from trees of files, without root.",
-        epilog="'imgwriter build --help' lists what build takes.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="store_true", help="print the version and leave")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    build = commands.add_parser(
+def add_build(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
         "build",
         help="make a disk image",
         usage=USAGE,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=_Formatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
     for add in (
@@ -97,22 +85,10 @@ def make_parser() -> Parser:
         _add_boot,
         _add_identifiers,
         _add_output,
-        _add_report,
+        _add_container,
+        add_report,
     ):
-        add(build)
-    return parser
-
-
-def _typed(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Return ``parse`` with its SpecError told as argparse wants it, so that the sentence is shown."""
-
-    def convert(text: str) -> T:
-        try:
-            return parse(text)
-        except SpecError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return convert
+        add(parser)
 
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
@@ -137,7 +113,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         "--content",
         action="append",
         default=[],
-        type=_typed(parse_content),
+        type=typed(parse_content),
         metavar="SOURCE:TARGET[:MODE[:USER:GROUP]]",
         help="graft a host path, or what a pattern with * matches, at a path of the image; a backslash makes"
         " a colon part of a path",
@@ -150,7 +126,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     add("--overrides", metavar="FILE", help="owners, modes and devices by path: an mtree or a table")
     add(
         "--owner",
-        type=_typed(parse_owner),
+        type=typed(parse_owner),
         default=(0, 0),
         metavar="preserve|UID:GID",
         help="owner of what comes from directories (default 0:0); tars keep theirs",
@@ -173,12 +149,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="a file of more than 65,000 names: refuse it, or make several of it (default error)",
     )
-    add(
-        "--time",
-        type=_typed(parse_time),
-        metavar="SECONDS",
-        help="the time on what imgwriter makes itself (default SOURCE_DATE_EPOCH, else 1)",
-    )
+    add_time(add)
 
 
 def _add_disk(parser: argparse.ArgumentParser) -> None:
@@ -197,19 +168,19 @@ def _add_disk(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--disk-size",
-        type=_typed(parse_disk_size),
+        type=typed(parse_disk_size),
         metavar="SIZE|auto",
         help="size of the whole disk (default auto)",
     )
     add(
         "--additional-space",
-        type=_typed(lambda text: parse_size(text, "additional space")),
+        type=typed(lambda text: parse_size(text, "additional space")),
         metavar="SIZE",
         help="room left for files in a disk of size auto (default 512 MiB)",
     )
     add(
         "--boot-end",
-        type=_typed(lambda text: parse_size(text, "boot end")),
+        type=typed(lambda text: parse_size(text, "boot end")),
         metavar="SIZE",
         help="where the ESP or boot partition ends, from the disk's start (default 256 MiB)",
     )
@@ -247,7 +218,7 @@ def _add_boot(parser: argparse.ArgumentParser) -> None:
         "--esp-content",
         action="append",
         default=[],
-        type=_typed(parse_content),
+        type=typed(parse_content),
         metavar="SOURCE:TARGET",
         help="a path for the EFI system partition, as --content; a tree's own /boot stays in the root",
     )
@@ -255,7 +226,7 @@ def _add_boot(parser: argparse.ArgumentParser) -> None:
         "--boot-content",
         action="append",
         default=[],
-        type=_typed(parse_content),
+        type=typed(parse_content),
         metavar="SOURCE:TARGET",
         help="a path for the other boot partition, of legacy+boot and efixbootldr",
     )
@@ -268,21 +239,21 @@ def _add_identifiers(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("identifiers", "All derive from the seed unless given.")
     add = group.add_argument
     add("--seed", metavar="TEXT", help="what identifiers derive from (a stable default)")
-    add("--disk-guid", type=_typed(parse_uuid), metavar="GUID", help="of a GPT")
+    add("--disk-guid", type=typed(parse_uuid), metavar="GUID", help="of a GPT")
     add(
         "--partition-guid",
         action="append",
         default=[],
-        type=_typed(parse_partition_guid),
+        type=typed(parse_partition_guid),
         metavar="N=GUID",
         help="of a partition of a GPT",
     )
-    add("--disk-signature", type=_typed(parse_hex32), metavar="HEX", help="of an MBR, 8 digits")
-    add("--root-uuid", type=_typed(parse_uuid), metavar="UUID", help="of the root file system")
-    add("--hash-seed", type=_typed(parse_uuid), metavar="UUID", help="of its directory hashes")
+    add("--disk-signature", type=typed(parse_hex32), metavar="HEX", help="of an MBR, 8 digits")
+    add("--root-uuid", type=typed(parse_uuid), metavar="UUID", help="of the root file system")
+    add("--hash-seed", type=typed(parse_uuid), metavar="UUID", help="of its directory hashes")
     add(
         "--fat-volume-id",
-        type=_typed(parse_hex32),
+        type=typed(parse_hex32),
         metavar="HEX",
         help="of the first FAT file system, 8 digits",
     )
@@ -293,24 +264,24 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add(
         "--output",
         default="nixos-disk-image",
-        metavar="DIR",
-        help="where it goes, made when missing (default nixos-disk-image)",
+        metavar="DIR|-",
+        help="where it goes, made when missing (default nixos-disk-image); - for standard output",
     )
-    add("--base-name", default="nixos", metavar="NAME", help="its name without .img (default nixos)")
-    add("--format", default="raw", metavar="raw", help="the container; raw is the one there is")
+    add("--base-name", default="nixos", metavar="NAME", help="its name without the suffix (default nixos)")
+    add(
+        "--format",
+        default="raw",
+        metavar="FORMAT",
+        help="raw (default), qcow2, qcow2-compressed, vpc or vdi: .img, .qcow2, .qcow2, .vhd, .vdi",
+    )
     add("--manifest", metavar="FILE", help="write each extent's offset, length and path as JSON lines")
-    add("--bmap", action="store_true", help="write a block map beside the image, for bmaptool")
+    add("--bmap", action="store_true", help="write a block map beside a raw image, for bmaptool")
     add("--sha256", action="store_true", help="write the image's checksum beside it")
-    add("--sync", action="store_true", help="return only when the image is on the disk")
-    add("--workers", type=int, metavar="N", help="processes that write (default 2)")
+    add_writing(add)
 
 
-def _add_report(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("what is said").add_argument
-    add("--dry-run", action="store_true", help="print the plan and write nothing")
-    add("--json", action="store_true", help="print the report as JSON on standard output")
-    add("--quiet", action="store_true", help="print errors and warnings alone")
-    add("--debug", action="store_true", help="show a traceback with an error")
+def _add_container(parser: argparse.ArgumentParser) -> None:
+    add_container(parser.add_argument_group("its container").add_argument)
 
 
 def to_spec(arguments: argparse.Namespace, environ: dict[str, str]) -> ImageSpec:
@@ -367,74 +338,13 @@ def to_spec(arguments: argparse.Namespace, environ: dict[str, str]) -> ImageSpec
         output=arguments.output,
         base_name=arguments.base_name,
         format=arguments.format,
+        **container_options(arguments),
         manifest=arguments.manifest,
         bmap=arguments.bmap,
         sha256=arguments.sha256,
         sync=arguments.sync,
         workers=arguments.workers,
     )
-
-
-def source_date_epoch(environ: dict[str, str]) -> int | None:
-    """Return SOURCE_DATE_EPOCH in seconds, or None where it is not set or empty.
-
-    Spec: reproducible-builds.org, SOURCE_DATE_EPOCH 1.1: ASCII decimal digits; a malformed value should end
-    the build.
-
-    Raises:
-        SpecError: It is set to something else.
-    """
-    text = environ.get("SOURCE_DATE_EPOCH", "")
-    return parse_time(text, "SOURCE_DATE_EPOCH") if text else None
-
-
-def parse_time(text: str, what: str = "time") -> int:
-    """Return the seconds since the epoch that ``text`` says, as decimal digits."""
-    if not re.fullmatch(r"[0-9]{1,11}", text):
-        raise SpecError(
-            f"{what} {text!r} is not a time; give seconds since 1970 in decimal digits, or leave it out"
-        )
-    return int(text)
-
-
-def parse_disk_size(text: str) -> int | None:
-    """Return the bytes of ``--disk-size``; None for "auto"."""
-    return None if text == "auto" else parse_size(text, "disk size")
-
-
-def parse_owner(text: str) -> tuple[int, int] | None:
-    """Return (uid, gid); None for "preserve"."""
-    if text == "preserve":
-        return None
-    match = re.fullmatch(r"([0-9]{1,10}):([0-9]{1,10})", text)
-    if not match:
-        raise SpecError(f"owner {text!r} is not two numbers; give UID:GID or 'preserve'")
-    return int(match[1]), int(match[2])
-
-
-def parse_uuid(text: str) -> UUID:
-    """Return the UUID of the usual 36 characters."""
-    from uuid import UUID  # imports platform, which --version need not pay for
-
-    if not re.fullmatch(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", text):
-        raise SpecError(f"{text!r} is not a UUID; give 32 hexadecimal digits as 8-4-4-4-12")
-    return UUID(text)
-
-
-def parse_hex32(text: str) -> int:
-    """Return the number of 8 hexadecimal digits; ``0x`` before and a hyphen in the middle may be there."""
-    match = re.fullmatch(r"(?:0[xX])?([0-9A-Fa-f]{1,8}|[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4})", text)
-    if not match:
-        raise SpecError(f"{text!r} is not a number of 32 bits; give up to 8 hexadecimal digits")
-    return int(match[1].replace("-", ""), 16)
-
-
-def parse_partition_guid(text: str) -> tuple[int, UUID]:
-    """Return (partition number, GUID) of ``N=GUID``."""
-    number, equals, guid = text.partition("=")
-    if not equals or not re.fullmatch(r"[1-9][0-9]{0,2}", number):
-        raise SpecError(f"{text!r} does not say which partition; give N=GUID with its number")
-    return int(number), parse_uuid(guid)
 
 
 def _by_number(pairs: Sequence[tuple[int, UUID]]) -> dict[int, UUID]:
@@ -444,18 +354,3 @@ def _by_number(pairs: Sequence[tuple[int, UUID]]) -> dict[int, UUID]:
             raise SpecError(f"partition {number} is given a GUID twice; leave one of them out")
         guids[number] = guid
     return guids
-
-
-def parse_content(text: str) -> tuple[str | None, ...]:
-    """Return the words of ``SOURCE:TARGET[:MODE[:USER:GROUP]]``: two, three or five.
-
-    A backslash makes the colon or backslash after it part of the word. An empty MODE is None.
-    """
-    words = [re.sub(r"\\([\\:])", r"\1", word) for word in re.findall(r"(?:^|:)((?:\\[\\:]|[^:])*)", text)]
-    if len(words) not in (2, 3, 5) or not words[0] or not words[1]:
-        raise SpecError(
-            f"content {text!r} has {len(words)} of SOURCE:TARGET[:MODE[:USER:GROUP]];"
-            " give 2, 3 or 5 words, with \\: for a colon in one"
-        )
-    source, target, *more = words
-    return (source, target, *((word or None) for word in more))

@@ -139,8 +139,8 @@ class Worker:
         if not news:
             self.finished = True
             raise OutputError(
-                f"{self._name}: a process that wrote it was ended from outside, perhaps for want of memory;"
-                " build again, with --workers 1 if it goes on",
+                f"{self._name}: a process at work on it was ended from outside, perhaps for want of memory;"
+                " try again, with --workers 1 if it goes on",
                 self._name,
             )
         for message in self._inbox.add(news):
@@ -160,8 +160,10 @@ class Worker:
         os.waitpid(self.pid, 0)
 
     @staticmethod
-    def wait(workers: Sequence[Worker], timeout: float) -> Iterator[tuple[Worker, Message]]:
-        """Yield what the workers say within ``timeout`` seconds, and let orders go out.
+    def wait(workers: Sequence[Worker], timeout: float | None) -> Iterator[tuple[Worker, Message]]:
+        """Yield what the workers say within ``timeout`` seconds (None: as soon as one says something).
+
+        Orders that did not go out yet do so meanwhile.
 
         Raises:
             ImgwriterError: What ended one of them.

@@ -1,0 +1,215 @@
+"""From one container to another: read, leave out zeros, encode, write.
+
+::
+
+    the image ── readers ──> Volume ── zeros ──> Volume ── encoder.encode ── sink ──> the file
+                 its disk              without zeros       in its container
+
+The disk is the same in both, byte for byte; where the new container has no such size, zeros follow it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from imgwriter import encoder, readers, sidecar, sink
+from imgwriter.container import FORMATS, SUFFIXES, ContainerOptions
+from imgwriter.deferred import Deferred
+from imgwriter.errors import SpecError, show
+from imgwriter.extent import Volume
+from imgwriter.filedata import Amount
+from imgwriter.identifiers import DEFAULT_SEED
+from imgwriter.readers import Image
+from imgwriter.units import SECTOR, KiB, align_up
+from imgwriter.zeros import drop_zeros
+
+Progress: TypeAlias = Callable[[Amount, Amount], None]
+"""Called with (what is written, all of it): bytes and files."""
+
+HostPath: TypeAlias = str | bytes | os.PathLike[str]
+
+INPUT_FORMATS = ("raw", "qcow2", "vpc", "vdi")
+STANDARD_OUTPUT = 1
+
+_HOLE = 64 * KiB
+"""Zeros that are looked for in a raw image: smaller holes cost more pieces than they save bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertSpec(ContainerOptions):
+    """A conversion, as it is asked for; the new container is described by :class:`ContainerOptions`.
+
+    Attributes:
+        source: The image to read.
+        output: The file to write, replaced when it is there; "-" for standard output.
+        input_format: One of :data:`INPUT_FORMATS`, or None to tell by the content.
+        seed: What the new container's identifiers derive from, or None for the usual one.
+        time: Seconds since the epoch that the new container says it was made.
+        sha256: Whether to write the checksum beside the image.
+        sync: Whether to wait until the image is on the disk.
+        workers: How many processes write or compress, or None for as many as pay.
+
+    Raises:
+        SpecError: The request contradicts itself.
+    """
+
+    source: HostPath
+    output: HostPath
+    input_format: str | None = None
+    seed: str | None = None
+    time: int = 1
+    sha256: bool = False
+    sync: bool = False
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        ContainerOptions.__post_init__(self)
+        if os.fsencode(self.source) == b"-":
+            raise SpecError("an image is read from any place, a pipe only in order; save it to a file first")
+        if self.input_format is not None and self.input_format not in INPUT_FORMATS:
+            raise SpecError(
+                f"input format {self.input_format!r} is not read by imgwriter;"
+                f" use one of {', '.join(INPUT_FORMATS)}"
+            )
+        if self.workers is not None and self.workers < 1:
+            raise SpecError(f"workers: {self.workers} is not a positive number; give one")
+        if self.streams and (self.sha256 or self.sync):
+            raise SpecError(
+                "the image goes to standard output, where nothing is beside it; leave checksum and sync out"
+            )
+
+    @property
+    def streams(self) -> bool:
+        """Whether the image goes to standard output."""
+        return os.fsencode(self.output) == b"-"
+
+
+def format_of(output: HostPath) -> str:
+    """Return the format that a file's name asks for.
+
+    Raises:
+        SpecError: It asks for none.
+    """
+    name = os.fsencode(output)
+    suffixes = {".raw": "raw", ".vpc": "vpc"} | {SUFFIXES[f]: f for f in reversed(FORMATS)}
+    for suffix, name_of_format in suffixes.items():
+        if name.endswith(suffix.encode()):
+            return name_of_format
+    raise SpecError(
+        f"{show(name)} does not say in its name what it is to be; name a format: {', '.join(FORMATS)}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A conversion that is planned: the image is open, and its structure was read.
+
+    Attributes:
+        spec: What was asked for.
+        image: What is read.
+        size: Bytes of the disk in the new container.
+    """
+
+    spec: ConvertSpec
+    image: Image
+    size: int
+
+    @property
+    def warnings(self) -> list[str]:
+        """What one might not expect."""
+        grown = self.size - self.image.volume.size
+        if not grown:
+            return []
+        if self.spec.format != "vpc":
+            return [f"the disk is no multiple of {SECTOR} bytes: {grown:,} zeros follow it"]
+        return [
+            f"the disk grows by {grown:,} bytes to what a VHD's cylinders can say: a backup GPT is not at its"
+            " end any more; --force-size keeps the size"
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """An image that was converted.
+
+    Attributes:
+        conversion: What was done.
+        size: Bytes of the file.
+        allocated: Bytes of it that were written; the others are zeros, and holes where they can be.
+        sha256: Its checksum in hexadecimal, where it was asked for.
+        seconds: How long it took.
+    """
+
+    conversion: Conversion
+    size: int
+    allocated: int
+    sha256: str | None
+    seconds: float
+
+
+def plan_conversion(spec: ConvertSpec) -> Conversion:
+    """Read the structure of the image and decide the rest; write nothing.
+
+    Raises:
+        SourceError: The image cannot be read.
+        FormatError: It is damaged, or not of the format that was asked for.
+        SpecError: The new container cannot hold its disk.
+    """
+    image = readers.open_image(os.fsencode(spec.source), spec.input_format)
+    size = image.volume.size
+    if spec.format != "raw":
+        size = encoder.disk_size(spec, align_up(size, SECTOR))
+    return Conversion(spec, image, size)
+
+
+def convert_image(conversion: Conversion, progress: Progress | None = None) -> Converted:
+    """Write the new image, replacing one that is there, or change nothing.
+
+    Args:
+        conversion: From :func:`plan_conversion`.
+        progress: Called a few times a second while the image is written, in this thread.
+
+    Raises:
+        OutputError: A file cannot be written.
+        SourceError: The image cannot be read, or changed meanwhile.
+        FormatError: A part of it that holds content is damaged.
+    """
+    started = time.monotonic()
+    spec = conversion.spec
+    content = _content(conversion)
+    total = encoder.total(content)
+
+    def tell(done: Amount) -> None:
+        if progress is not None:
+            progress(done, total)
+
+    workers = encoder.workers(spec, spec.workers)
+    output = os.fsencode(spec.output)
+    if spec.streams:
+        written = sink.stream(content, STANDARD_OUTPUT, progress=tell, workers=workers)
+    else:
+        written = sink.write(content, output, sync=spec.sync, progress=tell, workers=workers)
+    checksum = _write_checksum(spec, encoder.runs(content, written.size), written.size)
+    return Converted(conversion, written.size, written.allocated, checksum, time.monotonic() - started)
+
+
+def _content(conversion: Conversion) -> Volume | Deferred:
+    spec = conversion.spec
+    disk = conversion.image.volume
+    if spec.format != "qcow2-compressed":  # which leaves zeros out as it reads
+        disk = drop_zeros(disk, min(spec.cluster_size or _HOLE, _HOLE))
+    seed = DEFAULT_SEED if spec.seed is None else spec.seed
+    return encoder.encode(spec, Volume(conversion.size, disk.extents), seed, spec.time)
+
+
+def _write_checksum(spec: ConvertSpec, runs: encoder.Runs, size: int) -> str | None:
+    if not spec.sha256:
+        return None
+    output = os.fsencode(spec.output)
+    line = sidecar.sha256(size, runs, output)
+    sink.write_bytes(output + b".sha256", os.fsencode(line), sync=spec.sync)
+    return sidecar.digest(line)

@@ -1,0 +1,95 @@
+"""``imgwriter convert``: its options, and how they become a ConvertSpec."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from imgwriter.options.parser import (
+    Formatter,
+    add_container,
+    add_report,
+    add_time,
+    add_writing,
+    container_options,
+)
+from imgwriter.options.values import source_date_epoch
+
+if TYPE_CHECKING:
+    from imgwriter.convert import ConvertSpec
+
+USAGE = "imgwriter convert IN OUT [options]"
+
+DESCRIPTION = """\
+Convert a disk image from one container to another. The disk stays the same,
+byte for byte; holes stay holes, and runs of zeros become holes. What IN is
+is told by its content, unless --input-format says it.
+"""
+
+EPILOG = """\
+examples
+  imgwriter convert nixos.img nixos.qcow2
+  imgwriter convert nixos.img small.qcow2 --format qcow2-compressed \\
+                    --compression zstd
+  imgwriter convert nixos.qcow2 azure.vhd --vhd-subformat fixed --force-size
+  imgwriter convert untrusted.img - --input-format raw --format raw | upload
+
+exit status
+  as of imgwriter build; 1 also where IN is damaged
+"""
+
+
+def add_convert(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "convert",
+        help="convert a disk image",
+        usage=USAGE,
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=Formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("source", metavar="IN", help="the image to read")
+    parser.add_argument("output", metavar="OUT", help="the file to write, replaced when it is there; or -")
+    add = parser.add_argument_group("formats").add_argument
+    add(
+        "--format",
+        metavar="FORMAT",
+        help="raw, qcow2, qcow2-compressed, vpc or vdi (default: by the name of OUT)",
+    )
+    add("--input-format", metavar="FORMAT", help="raw, qcow2, vpc or vdi (default: by the content of IN)")
+    add_container(add)
+    add = parser.add_argument_group("the new image").add_argument
+    add("--seed", metavar="TEXT", help="what identifiers of the container derive from (a stable default)")
+    add_time(add)
+    add("--sha256", action="store_true", help="write the image's checksum beside it")
+    add_writing(add)
+    add_report(parser)
+
+
+def to_spec(arguments: argparse.Namespace, environ: dict[str, str]) -> ConvertSpec:
+    """Return what the command line asks for.
+
+    Args:
+        arguments: What the parser made of ``convert``.
+        environ: The environment; SOURCE_DATE_EPOCH is all that is looked at.
+
+    Raises:
+        SpecError: The request contradicts itself, or SOURCE_DATE_EPOCH is no time.
+    """
+    from imgwriter.convert import ConvertSpec, format_of
+
+    given = arguments.time if arguments.time is not None else source_date_epoch(environ)
+    return ConvertSpec(
+        source=arguments.source,
+        output=arguments.output,
+        format=arguments.format or format_of(arguments.output),
+        input_format=arguments.input_format,
+        **container_options(arguments),
+        seed=arguments.seed,
+        time=1 if given is None else given,
+        sha256=arguments.sha256,
+        sync=arguments.sync,
+        workers=arguments.workers,
+    )
