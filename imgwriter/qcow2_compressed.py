@@ -13,8 +13,8 @@ zeros is left out; one that does not become shorter is stored as it is, aligned 
 Invariants: a compressed cluster is shorter than a cluster, so it lies in at most two; its L2 entry has no
 OFLAG_COPIED; the refcount of a cluster of the file is how many guest clusters have bytes in it.
 
-Spec: docs/interop/qcow2.txt, "Compressed Clusters Descriptor"; the packing is qcow2_alloc_bytes's in QEMU's
-block/qcow2-refcount.c.
+Spec: docs/interop/qcow2.txt, "Compressed Clusters Descriptor"; the packing is that of qcow2_alloc_bytes in
+QEMU's block/qcow2-refcount.c.
 """
 
 from __future__ import annotations
@@ -72,9 +72,7 @@ def plan(volume: Volume, options: Options, codec: Codec) -> Compressed:
     compression = CompressionType[codec.name.upper()]
     if compression and options.version == 2:
         raise SpecError(f"{codec.name} is unknown to qcow2 of version 2; use version 3 or zlib")
-    planned = Compressed(volume, options, codec, compression)
-    planned.check()
-    return planned
+    return Compressed(volume, options, codec, compression)
 
 
 class Compressed:
@@ -91,25 +89,7 @@ class Compressed:
         self.weights: Sequence[Amount] = [amount(job) for job in self.jobs]
         l1_clusters = div_ceil(options.l1_size(self.disk_size) * ENTRY_SIZE, options.cluster_size)
         self.clusters_before_data = 1 + l1_clusters + total(self.tables)
-
-    def check(self) -> None:
-        """Refuse what QEMU would not open: as large as it may become.
-
-        Raises:
-            CapacityError: It is too large.
-        """
-        # No cluster of the file is begun but for a guest cluster.
-        layout = self._layout(total(self.clusters))
-        check_limits(layout, self.options)
-        available = 1 << compressed_shift(self.options.cluster_bits)
-        if layout.file_size > available:
-            raise CapacityError(
-                f"a compressed cluster of {format_size(self.options.cluster_size)} lies in the first"
-                f" {format_size(available)} of a qcow2, and this one may have {layout.file_size:,} bytes;"
-                " use smaller clusters",
-                layout.file_size,
-                available,
-            )
+        self._check()
 
     def make(self, job: int) -> Made:
         """Read one job and compress its clusters: to nothing if all is zero, to less than a cluster, or not.
@@ -138,8 +118,9 @@ class Compressed:
     def placer(self) -> Placer:
         """Return a function that packs compressed clusters byte after byte, and aligns the others.
 
-        A compressed cluster begins where the last one ended, as long as it fits there, or the next cluster of
-        the file is still free; otherwise at the next free one.
+        A compressed cluster begins where the last one ended, if it fits there or the next cluster of the file
+        is still free; else at the next free one. A job's plain clusters come after its compressed ones, so
+        that they cut the packing once and not each time: 0.7 % of an image of /usr/share.
         """
         size = self.options.cluster_size
         free = self.clusters_before_data * size  # the next cluster of the file that has nothing yet
@@ -147,19 +128,21 @@ class Compressed:
 
         def place(lengths: Sequence[int]) -> list[int]:
             nonlocal free, position, end
-            offsets = []
-            for length in lengths:
-                if length == size:
-                    offsets.append(free)
-                    free += size
+            offsets = [0] * len(lengths)
+            for unit, length in enumerate(lengths):
+                if not 0 < length < size:
                     continue
                 if length > end - position:
                     if free != end:
                         position = free
                     free += size
                     end = free
-                offsets.append(position)
+                offsets[unit] = position
                 position += length
+            for unit, length in enumerate(lengths):
+                if length == size:
+                    offsets[unit] = free
+                    free += size
             return offsets
 
         return place
@@ -188,6 +171,21 @@ class Compressed:
             extent(blocks_at, Bytes(self._refcount_blocks(refcounts, layout)), "qcow2 refcount blocks"),
         ]
         return Volume(layout.file_size, extents)
+
+    def _check(self) -> None:
+        """Refuse what QEMU would not open, were it as large as it may become."""
+        # No cluster of the file is begun but for a guest cluster.
+        layout = self._layout(total(self.clusters))
+        check_limits(layout, self.options)
+        available = 1 << compressed_shift(self.options.cluster_bits)
+        if layout.file_size > available:
+            raise CapacityError(
+                f"a compressed cluster of {format_size(self.options.cluster_size)} lies in the first"
+                f" {format_size(available)} of a qcow2, and this one may have {layout.file_size:,} bytes;"
+                " use smaller clusters",
+                layout.file_size,
+                available,
+            )
 
     def _layout(self, data_clusters: int) -> Layout:
         size = self.options.cluster_size
