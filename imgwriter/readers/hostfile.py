@@ -13,16 +13,21 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
-from collections.abc import Iterable
+import sys
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from imgwriter.errors import FormatError, SourceError, show
-from imgwriter.extent import Extent
+from imgwriter.extent import CHUNK, Extent
 from imgwriter.filedata import HandleSlice, Identity, SharedFile
 
 # A FIFO must not block the open; O_NONBLOCK means nothing to a file or a disk.
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
+_NOT_FREE = re.compile(rb"[^\xff]")
 _KINDS = {
     stat.S_IFDIR: "a directory; to make an image of a tree, build it",
     stat.S_IFIFO: "a pipe; write it to a file first",
@@ -40,6 +45,20 @@ class HostFile:
         self.shared = shared
         self.size = size
 
+    def require(self, offset: int, length: int, where: str) -> None:
+        """Check that ``length`` bytes at ``offset`` are in the file, before anything is made of their number.
+
+        Raises:
+            FormatError: They end beyond it.
+        """
+        if offset + length > self.size:
+            raise FormatError(
+                f"the {where} of {length:,} bytes at {offset:,} ends beyond the file, which has {self.size:,}"
+                " bytes; the image is damaged or cut off: get it anew",
+                where,
+                offset,
+            )
+
     def read(self, offset: int, length: int, where: str) -> bytes:
         """Return ``length`` bytes at ``offset``, all of which must be in the file.
 
@@ -51,16 +70,31 @@ class HostFile:
             FormatError: They end beyond the file.
             SourceError: The file cannot be read, or changed meanwhile.
         """
-        if offset + length > self.size:
-            raise FormatError(
-                f"the {where} of {length:,} bytes at {offset:,} ends beyond the file, which has {self.size:,}"
-                " bytes; the image is damaged or cut off: get it anew",
-                where,
-                offset,
-            )
+        self.require(offset, length, where)
         content = bytearray(length)
         self.slice(offset, length).read_into(memoryview(content))
         return bytes(content)
+
+    def allocated(
+        self, offset: int, count: int, byteorder: Literal["little", "big"], where: str
+    ) -> Iterator[tuple[int, int]]:
+        """Yield (index, entry) of a table of ``count`` 32-bit entries, but for those that are 0xFFFFFFFF.
+
+        Raises:
+            FormatError: The table ends beyond the file.
+            SourceError: The file cannot be read, or changed meanwhile.
+        """
+        self.require(offset, 4 * count, where)
+        for first in range(0, count, CHUNK // 4):
+            table = self.read(offset + 4 * first, 4 * min(count - first, CHUNK // 4), where)
+            entries = array("I", table)
+            if byteorder != sys.byteorder:
+                entries.byteswap()
+            index = 0
+            while found := _NOT_FREE.search(table, 4 * index):
+                index = found.start() // 4
+                yield first + index, entries[index]
+                index += 1
 
     def slice(self, offset: int, length: int) -> HandleSlice:
         """Return the Data of ``length`` bytes at ``offset``."""
@@ -115,20 +149,20 @@ class Used:
     describe a disk of any size.
     """
 
-    __slots__ = ("_runs", "_start", "_stop")
+    __slots__ = ("_starts", "_stops")
 
     def __init__(self) -> None:
-        self._runs: list[tuple[int, int]] = []
-        self._start = self._stop = 0
+        # 16 bytes a run: compressed clusters are one each, by the million.
+        self._starts = array("Q")
+        self._stops = array("Q")
 
-    def add(self, start: int, stop: int, slack: int = 0) -> None:
-        """Note that [start, stop) is used; one that begins up to ``slack`` bytes after the last joins it."""
-        if self._stop <= start <= self._stop + slack and self._stop:
-            self._stop = stop
-            return
-        if self._stop:
-            self._runs.append((self._start, self._stop))
-        self._start, self._stop = start, stop
+    def add(self, start: int, stop: int) -> None:
+        """Note that the bytes [start, stop) are used, if there are any."""
+        if self._stops and start == self._stops[-1]:
+            self._stops[-1] = stop
+        elif start < stop:
+            self._starts.append(start)
+            self._stops.append(stop)
 
     def refuse_overlaps(self, where: str) -> None:
         """Check all runs against each other.
@@ -139,8 +173,10 @@ class Used:
         Raises:
             FormatError: Two overlap.
         """
+        starts, stops = self._starts, self._stops
         end = 0
-        for start, stop in sorted([*self._runs, (self._start, self._stop)]):
+        for index in sorted(range(len(starts)), key=starts.__getitem__):
+            start = starts[index]
             if start < end:
                 raise FormatError(
                     f"the {where} uses the bytes at {start:,} of the file twice; the image is damaged: get"
@@ -148,7 +184,7 @@ class Used:
                     where,
                     start,
                 )
-            end = stop
+            end = stops[index]
 
 
 def joined(extents: Iterable[Extent]) -> list[Extent]:

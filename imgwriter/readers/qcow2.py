@@ -173,8 +173,8 @@ class _Disk:
             offset, stop = qcow2.compressed_place(entry, self.bits)
             if offset >= self.file.size:
                 raise self._outside("compressed cluster", offset, at)
-            # The last sector may hold the beginning of the next cluster.
-            self.used.add(offset, max(offset + 1, stop - 511), 511)
+            # Where in its last sector it ends is not said: the next may begin there.
+            self.used.add(offset, max(offset + 1, stop - 511))
         self._wait(first, entries)
 
     def _subclusters(self, first: int, entry: int, bitmap: int, at: int) -> None:

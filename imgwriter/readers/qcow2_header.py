@@ -174,9 +174,7 @@ def _refuse_parts_elsewhere(file: HostFile, fields: _Fields) -> None:
         end = fields.backing_file_offset + fields.backing_file_size
         if fields.backing_file_size <= 1023 and end <= file.size:
             name = file.read(fields.backing_file_offset, fields.backing_file_size, "qcow2 backing file name")
-        raise _refused(
-            f"names a backing file ({show(name)}): only a part of the disk is here; {_FLATTEN}", 8
-        )
+        raise _refused(f"names a backing file ({show(name)}): only a part of the disk is here; {_FLATTEN}", 8)
     if fields.crypt_method:
         known = {int(method): method.name for method in CryptMethod}
         cipher = known.get(fields.crypt_method, f"method {fields.crypt_method}")

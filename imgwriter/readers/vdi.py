@@ -14,17 +14,14 @@ VirtualBox writes it, and QEMU's block/vdi.c reads it as is done here.
 
 from __future__ import annotations
 
-import sys
-from array import array
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from imgwriter.errors import FormatError
-from imgwriter.extent import CHUNK, Extent, Volume
+from imgwriter.extent import Extent, Volume
 from imgwriter.readers.hostfile import HostFile, joined
 from imgwriter.units import SECTOR, align_up, div_ceil
 from imgwriter.vdi import (
-    BLOCK_FREE,
     BLOCK_SIZE,
     BLOCK_ZERO,
     HEADER,
@@ -70,29 +67,20 @@ def _extents(file: HostFile, header: _Header) -> Iterator[Extent]:
     """Yield the blocks that are somewhere in the file, in the disk's order."""
     count = div_ceil(header.disk_size, BLOCK_SIZE)
     seen: set[int] = set()
-    for first in range(0, count, CHUNK // 4):
-        places = _entries(file, header.offset_bmap + 4 * first, min(count - first, CHUNK // 4))
-        for index, place in enumerate(places, first):
-            if place in (BLOCK_FREE, BLOCK_ZERO):
-                continue
-            offset = header.offset_data + place * BLOCK_SIZE
-            if offset >= file.size or place in seen:
-                raise FormatError(
-                    f"entry {index:,} of the {_MAP} has block {place:,} at {offset:,}, which is taken or"
-                    f" not in the file's {file.size:,} bytes; {_DAMAGED}",
-                    _MAP,
-                    header.offset_bmap + 4 * index,
-                )
-            seen.add(place)
-            length = min(BLOCK_SIZE, header.disk_size - index * BLOCK_SIZE)
-            yield file.extent(index * BLOCK_SIZE, offset, length, "guest disk")
-
-
-def _entries(file: HostFile, offset: int, count: int) -> array[int]:
-    entries = array("I", file.read(offset, 4 * count, _MAP))
-    if sys.byteorder == "big":
-        entries.byteswap()
-    return entries
+    for index, place in file.allocated(header.offset_bmap, count, "little", _MAP):
+        if place == BLOCK_ZERO:
+            continue
+        offset = header.offset_data + place * BLOCK_SIZE
+        if offset >= file.size or place in seen:
+            raise FormatError(
+                f"entry {index:,} of the {_MAP} has block {place:,} at {offset:,}, which is taken or not in"
+                f" the file's {file.size:,} bytes; {_DAMAGED}",
+                _MAP,
+                header.offset_bmap + 4 * index,
+            )
+        seen.add(place)
+        length = min(BLOCK_SIZE, header.disk_size - index * BLOCK_SIZE)
+        yield file.extent(index * BLOCK_SIZE, offset, length, "guest disk")
 
 
 def _read_header(file: HostFile) -> _Header:

@@ -16,13 +16,11 @@ Spec: Microsoft, "Virtual Hard Disk Image Format Specification", 1.0.
 from __future__ import annotations
 
 import re
-import sys
-from array import array
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from imgwriter.errors import FormatError
-from imgwriter.extent import CHUNK, Extent, Volume
+from imgwriter.extent import Extent, Volume
 from imgwriter.readers.hostfile import HostFile, Used, joined
 from imgwriter.readers.raw import data_extents
 from imgwriter.units import SECTOR, align_up, div_ceil
@@ -37,7 +35,6 @@ from imgwriter.vhd import (
     FOOTER_SIZE,
     MAX_GEOMETRY,
     MAX_SECTORS,
-    UNUSED,
     DiskType,
     Geometry,
     checksum,
@@ -171,6 +168,7 @@ def _dynamic_header(file: HostFile, offset: int, size: int) -> _Blocks:
 def _extents(file: HostFile, blocks: _Blocks, header_offset: int, size: int, at: int) -> Iterator[Extent]:
     """Yield what is stored of the disk, in its order. ``at``: where the footer that counts is."""
     count = div_ceil(size, blocks.block_size)
+    file.require(blocks.table_offset, 4 * count, _BAT)
     used = Used()
     used.add(0, FOOTER_SIZE)
     used.add(header_offset, header_offset + DYNAMIC_HEADER_SIZE)
@@ -178,24 +176,19 @@ def _extents(file: HostFile, blocks: _Blocks, header_offset: int, size: int, at:
     if at:
         used.add(at, at + FOOTER_SIZE)
     used.refuse_overlaps(_HEADER)
-    for first in range(0, count, CHUNK // 4):
-        table_offset = blocks.table_offset + 4 * first
-        places = _entries(file, table_offset, min(count - first, CHUNK // 4))
-        for index, place in enumerate(places):
-            if place == UNUSED:
-                continue
-            offset = place * SECTOR
-            stored = blocks.bitmap_size + blocks.block_size
-            if offset < FOOTER_SIZE or offset + stored > file.size:
-                raise FormatError(
-                    f"entry {first + index:,} of the {_BAT} has a block at {offset:,}, not a place for"
-                    f" {stored:,} bytes in the file's {file.size:,}; {_DAMAGED}",
-                    _BAT,
-                    table_offset + 4 * index,
-                )
-            used.add(offset, offset + stored)
-            start = (first + index) * blocks.block_size
-            yield from _block(file, blocks, offset, start, min(blocks.block_size, size - start))
+    stored = blocks.bitmap_size + blocks.block_size
+    for index, place in file.allocated(blocks.table_offset, count, "big", _BAT):
+        offset = place * SECTOR
+        if offset < FOOTER_SIZE or offset + stored > file.size:
+            raise FormatError(
+                f"entry {index:,} of the {_BAT} has a block at {offset:,}, not a place for {stored:,} bytes"
+                f" in the file's {file.size:,}; {_DAMAGED}",
+                _BAT,
+                blocks.table_offset + 4 * index,
+            )
+        used.add(offset, offset + stored)
+        start = index * blocks.block_size
+        yield from _block(file, blocks, offset, start, min(blocks.block_size, size - start))
     used.refuse_overlaps(_BAT)
 
 
@@ -216,13 +209,6 @@ def _block(file: HostFile, blocks: _Blocks, offset: int, start: int, length: int
     for run in _SET_BITS.finditer(bits, 0, sectors):
         low, high = run.start() * SECTOR, run.end() * SECTOR
         yield file.extent(start + low, content + low, high - low, _LABEL)
-
-
-def _entries(file: HostFile, offset: int, count: int) -> array[int]:
-    entries = array("I", file.read(offset, 4 * count, _BAT))
-    if sys.byteorder == "little":
-        entries.byteswap()
-    return entries
 
 
 def _refused(where: str, what: str, offset: int) -> FormatError:

@@ -141,6 +141,21 @@ def test_compressed_clusters_share_sectors(tmp_path: Path, compression_type: int
     assert b"".join(data.chunks(C - 3, C + 5)) == CLUSTER[-3:] + CLUSTER[::-1][:5]
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 2, 0), (2, 1, 0)])
+def test_compressed_clusters_of_one_sector_in_any_order(tmp_path: Path, order: tuple[int, ...]) -> None:
+    packed = [deflated(bytes([n]) * C) for n in range(1, 4)]
+    assert sum(map(len, packed)) < 512
+    entries: dict[int, int] = {3: 4 * C}
+    data: dict[int, bytes] = {4 * C: b"plain"}
+    at = 5 * C  # right behind the plain cluster
+    for n in order:
+        entries[n] = compressed(at, len(packed[n]))
+        data[at] = packed[n]
+        at += len(packed[n])
+    disk = content(opened(saved(tmp_path, qcow2(entries, 4 * C, data=data))).volume)
+    assert disk == b"".join(bytes([n]) * C for n in range(1, 4)) + b"plain".ljust(C, b"\0")
+
+
 def test_compressed_data_may_end_with_the_file(tmp_path: Path) -> None:
     packed = deflated(CLUSTER)
     image = qcow2({0: compressed(5 * C, len(packed))}, C, clusters=5, data={5 * C: packed})
