@@ -85,11 +85,14 @@ class Compressed:
         self.disk_size = align_up(volume.size, SECTOR)
         self.clusters = touched(volume.extents, options.cluster_size)
         self.tables = l2_tables(self.clusters, options.l2_entries)
-        self.jobs = list(_jobs(volume.extents, options.cluster_size))
-        self.weights: Sequence[Amount] = [amount(job) for job in self.jobs]
         l1_clusters = div_ceil(options.l1_size(self.disk_size) * ENTRY_SIZE, options.cluster_size)
         self.clusters_before_data = 1 + l1_clusters + total(self.tables)
-        self._check()
+        # No cluster of the file is begun but for a guest cluster.
+        largest = self._layout(total(self.clusters))
+        check_limits(largest, options)
+        check_reach(largest.file_size, options)
+        self.jobs = list(_jobs(volume.extents, options.cluster_size))
+        self.weights: Sequence[Amount] = [amount(job) for job in self.jobs]
 
     def make(self, job: int) -> Made:
         """Read one job and compress its clusters: to nothing if all is zero, to less than a cluster, or not.
@@ -172,21 +175,6 @@ class Compressed:
         ]
         return Volume(layout.file_size, extents)
 
-    def _check(self) -> None:
-        """Refuse what QEMU would not open, were it as large as it may become."""
-        # No cluster of the file is begun but for a guest cluster.
-        layout = self._layout(total(self.clusters))
-        check_limits(layout, self.options)
-        available = 1 << compressed_shift(self.options.cluster_bits)
-        if layout.file_size > available:
-            raise CapacityError(
-                f"a compressed cluster of {format_size(self.options.cluster_size)} lies in the first"
-                f" {format_size(available)} of a qcow2, and this one may have {layout.file_size:,} bytes;"
-                " use smaller clusters",
-                layout.file_size,
-                available,
-            )
-
     def _layout(self, data_clusters: int) -> Layout:
         size = self.options.cluster_size
         others = self.clusters_before_data + data_clusters
@@ -208,6 +196,23 @@ class Compressed:
         if sys.byteorder == "little":
             counts.byteswap()
         return counts.tobytes()
+
+
+def check_reach(file_size: int, options: Options) -> None:
+    """Refuse a file in which compressed clusters could lie beyond what their descriptors have bits for.
+
+    Raises:
+        CapacityError: They could.
+    """
+    available = 1 << compressed_shift(options.cluster_bits)
+    if file_size > available:
+        raise CapacityError(
+            f"compressed clusters of {format_size(options.cluster_size)} have to be in the first"
+            f" {format_size(available)} of a qcow2, and this one may have {file_size:,} bytes;"
+            " use smaller clusters",
+            file_size,
+            available,
+        )
 
 
 def _jobs(extents: Sequence[Extent], size: int) -> Iterator[list[Extent]]:
