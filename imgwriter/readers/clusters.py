@@ -32,8 +32,11 @@ give, at most a cluster. Raises zlib.error or zstandard.ZstdError."""
 
 
 def inflate(content: bytes, size: int) -> bytes:
-    """Return up to ``size`` bytes of a raw deflate stream with a window of 4 KiB, as QEMU reads it."""
-    return zlib.decompressobj(-12).decompress(content, size)
+    """Return up to ``size`` bytes of a raw deflate stream.
+
+    QEMU writes with a window of 4 KiB and reads with any, since it inflates a cluster into one buffer.
+    """
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, size)
 
 
 def decompress_zstd(content: bytes, size: int) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from imgwriter.zeros import drop_zeros
 from tests.oracles import qemu_img
 from tests.oracles.tools import attempt, run
 from tests.unit.readers.images import (
+    COMPRESSED,
     DYNAMIC_HEADER_FIELDS,
     FOOTER_FIELDS,
     QCOW2_FIELDS,
@@ -31,6 +33,7 @@ from tests.unit.readers.images import (
     offset_of,
     opened,
     put,
+    qcow2,
     vhd_checksum,
 )
 
@@ -85,7 +88,7 @@ QCOW2 = [
     {"compression_type": "zstd"},
 ]
 CLUSTERS = (512, 4096, 65536, 2 * MiB)
-COMPRESSED = [
+PACKED = [
     {},
     {"compat": "0.10"},
     {"extended_l2": "on"},
@@ -95,7 +98,7 @@ VPC = [{}, {"force_size": "on"}, {"subformat": "fixed"}, {"subformat": "fixed", 
 VDI: list[dict[str, object]] = [{}, {"static": "on"}]
 MADE: list[tuple[str, tuple[str, ...], dict[str, object]]] = [
     *[("qcow2", (), dict(options)) for options in QCOW2],
-    *[("qcow2", ("-c",), dict(options)) for options in COMPRESSED],
+    *[("qcow2", ("-c",), dict(options)) for options in PACKED],
     *[("vpc", (), dict(options)) for options in VPC],
     *[("vdi", (), dict(options)) for options in VDI],
 ]
@@ -157,7 +160,20 @@ def test_other_formats_written_by_a_guest(
     agree(image, image_format)
 
 
-@pytest.mark.parametrize("options", COMPRESSED, ids=str)
+def test_deflate_with_a_window_larger_than_qemus(tmp_path: Path) -> None:
+    """QEMU writes with a window of 4 KiB, and reads any, since it inflates a cluster into one buffer."""
+    cluster = 64 * KiB
+    disk = random.Random(2).randbytes(20 * KiB) * 4
+    compressor = zlib.compressobj(wbits=-15)
+    packed = compressor.compress(disk[:cluster]) + compressor.flush()
+    assert len(packed) < 30 * KiB  # so it refers back by 20 KiB
+    entry = COMPRESSED | (len(packed) - 1) // 512 << 54 | 4 * cluster
+    image = tmp_path / "image"
+    image.write_bytes(qcow2({0: entry}, cluster, data={4 * cluster: packed}))
+    assert content(agree(image, "qcow2").volume) == disk[:cluster]
+
+
+@pytest.mark.parametrize("options", PACKED, ids=str)
 def test_compressed_and_overwritten(raw: Path, tmp_path: Path, options: dict[str, object]) -> None:
     image = qemu_img.convert(raw, "raw", tmp_path / "image", "qcow2", "-c", **options)
     qemu_img.io(

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import zlib
+from array import array
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ import zstandard
 
 from imgwriter.errors import FormatError
 from imgwriter.extent import CHUNK
-from imgwriter.readers.clusters import Clusters
+from imgwriter.qcow2 import CompressionType
+from imgwriter.readers.clusters import Clusters, Decoder
+from imgwriter.readers.hostfile import open_file
 from tests.unit.readers.images import (
     COMPRESSED,
     COPIED,
@@ -211,6 +214,18 @@ def test_deflate_bomb_gives_one_cluster(tmp_path: Path) -> None:
     packed = deflated(bytes(8 * MiB))
     image = qcow2({0: compressed(4 * C, len(packed))}, C, data={4 * C: packed})
     assert content(opened(saved(tmp_path, image)).volume) == bytes(C)  # decompression stops there
+
+
+def test_scattered_clusters_at_the_end_of_the_file(tmp_path: Path) -> None:
+    """What the file does not have any more is zero, also where the buffer held something before."""
+    file = open_file(bytes(saved(tmp_path, b"x" * C + b"y" * 512)))
+    entries = array("Q", [0] * (CHUNK // C) + [C])
+    data = Clusters(Decoder(file, 16, CompressionType.ZLIB), entries, CHUNK + C)
+    assert [bytes(piece) for piece in data.chunks(0, CHUNK + C)] == [
+        b"x" * CHUNK,
+        b"y" * 512 + bytes(C - 512),
+    ]
+    assert b"".join(data.chunks(C - 1, C + 1)) == b"xx"
 
 
 def test_extended_entries(tmp_path: Path) -> None:
