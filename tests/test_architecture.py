@@ -29,6 +29,7 @@ LAYERS = {
     "compression": 1, "container": 1,
     "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2, "qcow2": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
     "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3, "encoder": 3,
+    "nix.path_info": 1, "nix.hashes": 1, "nix": 3,
     "build": 4, "convert": 4, "": 4,
     "cli": 5, "options": 5, "report": 5, "__main__": 5,
 }  # fmt: skip
