@@ -135,9 +135,12 @@ class Volume:
         for e in self.extents:
             low, high = max(e.start, start), min(e.end, stop)
             if low < high:
+                position = low - start
                 shift = e.data_start - e.start
-                pieces = e.data.chunks(low + shift, high + shift)
-                result[low - start : high - start] = b"".join(pieces)
+                # A piece is valid until the next one is asked for.
+                for piece in e.data.chunks(low + shift, high + shift):
+                    result[position : position + len(piece)] = piece
+                    position += len(piece)
         return bytes(result)
 
 

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import imgwriter
-from imgwriter.build import FileSystem, ImagePlan, Result
-from imgwriter.disk import Partition
 from imgwriter.errors import show
 from imgwriter.units import MiB, format_size
 
 if TYPE_CHECKING:
+    from imgwriter.build import FileSystem, ImagePlan, Result
     from imgwriter.convert import Conversion, Converted
+    from imgwriter.disk import Partition
 
 SCHEMA = 1
 """The version of the document."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from imgwriter.errors import PlanInvariantError
 from imgwriter.extent import CHUNK, Bytes, Extent, Generated, Volume, compose, extent
+from imgwriter.filedata import FileSlice, Identity
 
 
 def test_extents_are_sorted_and_empty_ones_left_out() -> None:
@@ -85,3 +89,12 @@ def test_generated_data_that_breaks_its_word_is_a_bug() -> None:
 def test_sixteen_tebibytes_are_a_few_objects() -> None:
     volume = Volume(16 << 40, [extent((16 << 40) - 512, Bytes(b"E" * 512), "backup GPT")])
     assert volume.read((16 << 40) - 513, 2) == b"\0E"
+
+
+def test_a_long_read_is_of_pieces_that_share_a_buffer(tmp_path: Path) -> None:
+    """Each piece is valid until the next: found by reading more than a chunk of a file."""
+    path = tmp_path / "file"
+    content = bytes(range(251)) * (2 * CHUNK // 251 + 1)
+    path.write_bytes(content)
+    data = FileSlice(os.fsencode(tmp_path), b"file", Identity.of(path.lstat()))
+    assert Volume(len(content), [extent(0, data, "file")]).read(1, len(content) - 1) == content[1:]
