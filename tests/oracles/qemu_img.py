@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,10 @@ def read(image: Path, image_format: str, offset: int, length: int) -> bytes:
     """Return bytes of the guest disk, as the emulated disk would read them."""
     content = bytearray()
     for line in io(image, image_format, f"read -v {offset} {length}").splitlines():
-        address, colon, rest = line.partition(":  ")
-        if colon and len(address) == 8:
-            content += bytes.fromhex(rest.partition("  ")[0])
+        # "00010000:  66 6f 6f  foo": an address of eight digits, or of more from 4 GiB on.
+        dumped = re.match(r"[0-9a-f]{8,}:  ((?:[0-9a-f]{2} )+)", line)
+        if dumped:
+            content += bytes.fromhex(dumped[1])
     assert len(content) == length, f"{image}: {len(content)} of {length} bytes at {offset}"
     return bytes(content)
 
