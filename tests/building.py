@@ -14,6 +14,9 @@ from tests.oracles.tools import ROOT, run
 INDEXED = 1500
 """Names in the tree's large directory: past one block, so that it needs an index (18 blocks of 4 KiB)."""
 
+SUFFIXES = {"raw": "img", "qcow2": "qcow2", "qcow2-compressed": "qcow2", "vpc": "vhd", "vdi": "vdi"}
+"""What the image's name ends in, by format, as make-disk-image.nix has it."""
+
 
 def build(tree: Path, output: Path, *options: str) -> Path:
     """Run ``imgwriter build`` in a process of its own and return the image it made.
@@ -26,7 +29,8 @@ def build(tree: Path, output: Path, *options: str) -> Path:
     done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, env=environment)
     message = (done.stdout + done.stderr).decode(errors="replace")
     assert done.returncode == 0, f"$ {' '.join(command)}\n{message}[exit {done.returncode}]"
-    return output / "nixos.img"
+    image_format = options[options.index("--format") + 1] if "--format" in options else "raw"
+    return output / f"nixos.{SUFFIXES[image_format]}"
 
 
 def varied_tree(top: Path) -> Path:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 import pytest
 
 from tests.building import build, varied_tree
 from tests.oracles import dumpe2fs, e2fsck, fsck_fat, guest, parted
-from tests.oracles.snapshot import Snapshot, difference, of_directory
+from tests.oracles.snapshot import difference, of_directory, of_source
 from tests.oracles.tools import run
 
 pytestmark = [pytest.mark.guest, pytest.mark.slow]
@@ -57,13 +56,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return varied_tree(tmp_path_factory.mktemp("guest") / "tree")
 
 
-def _expected(tree: Path, found: Snapshot) -> Snapshot:
-    """Return the source, and the lost+found that mke2fs makes too: 0700, and imgwriter's own time."""
-    lost = found[b"lost+found"]
-    assert (lost.mode, lost.uid, lost.gid) == (stat.S_IFDIR | 0o700, 0, 0)
-    return of_directory(tree) | {b"lost+found": lost}
-
-
 def _root_partition(image: Path) -> tuple[int, int]:
     """Return (number, offset in bytes) of the root, the last partition by place; (0, 0) without a table."""
     table = parted.table(image)
@@ -82,7 +74,7 @@ def test_every_entry_of_every_layout(table: str, tree: Path, tmp_path: Path) -> 
     image = build(tree, tmp_path, "--partition-table", table, "--disk-size", "600M")
     answer = guest.check([image], "mount -o ro $(root) /mnt\nsnapshot /mnt\numount /mnt\n")
     found = answer.snapshot
-    assert difference(_expected(tree, found), found) == []
+    assert difference(of_source(tree, found), found) == []
 
 
 @pytest.mark.parametrize(
@@ -119,7 +111,7 @@ def test_grow_online(block_size: int, tree: Path, tmp_path: Path) -> None:
     grow = "mount $(root) /mnt\n/tools/resize2fs /dev/vda\ncp /mnt/data/3000001 /mnt/copy\n"
     found = guest.check([image], grow + "snapshot /mnt\numount /mnt\n").snapshot
     assert found.pop(b"copy").sha256 == found[b"data/3000001"].sha256
-    expected = _expected(tree, found)
+    expected = of_source(tree, found)
     expected[b""] = found[b""]  # its mtime: the copy was made in it
     assert difference(expected, found) == []
     assert int(dumpe2fs.header(image)["Block count"]) == 1500 * MiB // block_size

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.oracles import cpio
-from tests.oracles.snapshot import Snapshot, parse
+from tests.oracles.snapshot import END, Snapshot, parse
 from tests.oracles.tools import CACHE, require, require_file, run
 
 DEADLINE = 900.0
@@ -85,7 +85,7 @@ _LIBRARY = """
 # root: the device that holds the file system labelled "nixos".
 root() { findfs LABEL=nixos; }
 
-# snapshot DIR: every entry of a tree to the host, as snapshot.py reads it. One a job.
+# snapshot DIR: every entry of a tree to the host, as snapshot.py reads it.
 snapshot() {
     cd "$1"
     {
@@ -96,6 +96,7 @@ snapshot() {
         /tools/find . -type f -print0 | xargs -0 -r /tools/sha256sum -z --
         printf '\\n--\\n\\0'
         /tools/getfattr -R -P -h -d -m - -e hex .
+        printf '\\n==\\n\\0'
     } >&3
     cd /
 }
@@ -108,6 +109,13 @@ _ORDINARY = re.compile(
 )
 _SUSPICIOUS = re.compile(r"EXT[234]-fs|JBD2|FAT-fs|VFS:|I/O error|WARNING:|BUG:|Oops|GPT:|Alternate GPT")
 _RECOVERY = re.compile(r"recovery complete|JBD2: .*recover")
+
+
+class Drive(NamedTuple):
+    """An image in a container that QEMU reads; ``format`` is its name there: qcow2, vpc, vdi."""
+
+    image: Path
+    format: str
 
 
 class Answer(NamedTuple):
@@ -127,8 +135,14 @@ class Answer(NamedTuple):
 
     @property
     def snapshot(self) -> Snapshot:
-        """The tree that the job's ``snapshot`` saw."""
-        return parse(self.data)
+        """The tree that the job's only ``snapshot`` saw."""
+        (found,) = self.snapshots
+        return found
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        """The trees that the job's ``snapshot`` saw, in order; one that did not end is not among them."""
+        return [parse(report) for report in self.data.split(END)[:-1]]
 
     def complaints(self, recovery: bool = False) -> list[str]:
         """Return the lines of the kernel's log that speak of a file system or disk and are not ordinary.
@@ -142,10 +156,10 @@ class Answer(NamedTuple):
         return [line for line in lines if not (recovery and _RECOVERY.search(line))]
 
 
-def boot(images: Sequence[Path], job: str) -> Answer:
+def boot(images: Sequence[Path | Drive], job: str) -> Answer:
     """Boot a guest with the images as /dev/vda, /dev/vdb, ..., run a shell job, and return its answer.
 
-    The job runs under ``sh -e -u``: its first failing command ends it.
+    A path alone is a raw image. The job runs under ``sh -e -u``: its first failing command ends it.
     """
     with tempfile.TemporaryDirectory(prefix="guest-") as name:
         folder = Path(name)
@@ -156,7 +170,7 @@ def boot(images: Sequence[Path], job: str) -> Answer:
         return _answer(folder)
 
 
-def check(images: Sequence[Path], job: str, recovery: bool = False) -> Answer:
+def check(images: Sequence[Path | Drive], job: str, recovery: bool = False) -> Answer:
     """Like :func:`boot`; assert that the job succeeded and that the kernel had nothing to remark."""
     answer = boot(images, job)
     assert answer.status == 0, f"exit {answer.status}\n{answer.log}\n{answer.dmesg[-4000:]}"
@@ -164,7 +178,7 @@ def check(images: Sequence[Path], job: str, recovery: bool = False) -> Answer:
     return answer
 
 
-def _command(folder: Path, initramfs: Path, images: Sequence[Path]) -> list[str]:
+def _command(folder: Path, initramfs: Path, images: Sequence[Path | Drive]) -> list[str]:
     # virtio-serial needs no network, clock or BIOS beyond the kernel loader: the fewest devices boot fastest.
     command = [
         require("qemu-system-x86_64"), *("-accel", "tcg"), *("-m", "384"), *("-smp", "1"), "-nodefaults",
@@ -175,10 +189,11 @@ def _command(folder: Path, initramfs: Path, images: Sequence[Path]) -> list[str]
     for port in ("log", "data", "dmesg", "status"):
         command += ["-chardev", f"file,id={port},path={folder / port}"]
         command += ["-device", f"virtserialport,chardev={port},name={port}"]
-    for number, image in enumerate(images):
+    for number, drive in enumerate(images):
+        image, image_format = drive if isinstance(drive, Drive) else (drive, "raw")
         # QEMU doubles a comma inside a file name. cache=unsafe: the host's page cache outlives the guest.
         escaped = str(image).replace(",", ",,")
-        command += ["-drive", f"if=none,id=d{number},format=raw,cache=unsafe,file={escaped}"]
+        command += ["-drive", f"if=none,id=d{number},format={image_format},cache=unsafe,file={escaped}"]
         command += ["-device", f"virtio-blk-pci,drive=d{number}"]
     return command
 

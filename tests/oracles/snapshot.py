@@ -66,6 +66,16 @@ def of_directory(top: Path) -> Snapshot:
     return {path: _of_status(os.path.join(root, path), s, first[path]) for path, s in statuses.items()}
 
 
+def of_source(top: Path, found: Snapshot) -> Snapshot:
+    """Return what a root file system made of a host directory has to hold, given what was found in it.
+
+    That is the directory's tree, and the lost+found that mke2fs makes too: 0700, and imgwriter's own time.
+    """
+    lost = found[b"lost+found"]
+    assert (lost.mode, lost.uid, lost.gid) == (stat.S_IFDIR | 0o700, 0, 0)
+    return of_directory(top) | {b"lost+found": lost}
+
+
 def _first_names(identities: Mapping[bytes, object]) -> dict[bytes, bytes]:
     first: dict[object, bytes] = {}
     for path in sorted(identities):
@@ -162,6 +172,8 @@ def _nanoseconds(text: str) -> int:
 
 SECTION = b"\n--\n\0"
 """What stands between the parts of a guest's report."""
+END = b"\n==\n\0"
+"""What stands after each report."""
 
 
 def parse(report: bytes) -> Snapshot:
