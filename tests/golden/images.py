@@ -12,6 +12,8 @@ from tests.golden import sample
 
 SUMS = Path(__file__).with_name("sha256.json")
 
+MiB = 1 << 20
+
 REQUESTS: dict[str, dict[str, Any]] = {
     "legacy": {},
     "efi": {"partition_table": "efi", "esp_contents": [Content("tool", "/EFI/BOOT/BOOTX64.EFI")]},
@@ -25,6 +27,24 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "none-8g": {"partition_table": "none", "disk_size": 8 << 30, "additional_space": None},
     "ext3": {"partition_table": "none", "fs_type": "ext3", "block_size": 2048},
     "ext2": {"partition_table": "none", "fs_type": "ext2"},
+    "qcow2": {"format": "qcow2"},
+    "qcow2-0.10-4k": {"format": "qcow2", "qcow2_compat": "0.10", "cluster_size": 4096},
+    "qcow2-zlib": {"format": "qcow2-compressed", "contents": [Content("text", "/text")]},
+    "qcow2-zstd": {
+        "format": "qcow2-compressed",
+        "compression": "zstd",
+        "contents": [Content("text", "/text")],
+    },
+    "vhd": {"format": "vpc"},
+    "vhd-fixed-force-size": {
+        "format": "vpc",
+        "vhd_subformat": "fixed",
+        "force_size": True,
+        "disk_size": 64 * MiB,
+        "additional_space": None,
+    },
+    "vdi": {"format": "vdi"},
+    "vdi-static": {"format": "vdi", "vdi_subformat": "static"},
 }
 """Each with the pinned tar as its tree, unless it says otherwise."""
 
@@ -33,10 +53,11 @@ def build(name: str, scratch: Path) -> str:
     """Build one of the requests in an empty directory and return the image's SHA-256."""
     tar = scratch / "tree.tar"
     sample.write_tar(tar)
-    (scratch / "tool").write_bytes(sample.files()["usr/bin/tool"])
-    os.utime(scratch / "tool", (sample.TIME, sample.TIME))
+    for source, content in (("tool", sample.files()["usr/bin/tool"]), ("text", sample.text(1 << 20, "text"))):
+        (scratch / source).write_bytes(content)
+        os.utime(scratch / source, (sample.TIME, sample.TIME))
     request = {"additional_space": 0, **REQUESTS[name]}
-    for field in ("esp_contents", "boot_contents"):
+    for field in ("contents", "esp_contents", "boot_contents"):
         if field in request:
             request[field] = [c._replace(source=scratch / str(c.source)) for c in request[field]]
     result = build_image(ImageSpec(trees=[tar], output=scratch / "out", sha256=True, **request))

@@ -21,6 +21,12 @@ def noise(length: int, name: str) -> bytes:
     return hashlib.shake_128(name.encode()).digest(length)
 
 
+def text(length: int, name: str) -> bytes:
+    """Return words in a random order, which zlib makes a fifth of, the same for the same name everywhere."""
+    words = [noise(2 + number % 7, f"word {number}").hex().encode() for number in range(256)]
+    return b" ".join(words[byte] for byte in noise(length // 4, name))[:length]
+
+
 def files() -> dict[str, bytes]:
     """Return path and content of each regular file: empty, short, of whole blocks, long, many together."""
     contents = {
