@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -20,18 +21,39 @@ from tests.golden import sample
 pytestmark = pytest.mark.compat
 
 REPOSITORY = Path(__file__).parents[2]
+VERSIONS = ("3.11", "3.12", "3.13")
 WORDS = ("--partition-table", "efi", "--additional-space", "0", "--esp-content", "tool:/EFI/tool", "--sha256")
+# Eight mebibytes that can be compressed: several jobs for several threads.
+TEXT = ("--content", "text:/text")
+CONTAINERS = {
+    "qcow2": ("--format", "qcow2"),
+    "qcow2-0.10-4k": ("--format", "qcow2", "--qcow2-compat", "0.10", "--cluster-size", "4KiB"),
+    "qcow2-zlib": ("--format", "qcow2-compressed"),
+    "qcow2-zstd": ("--format", "qcow2-compressed", "--compression", "zstd"),
+    "vhd": ("--format", "vpc"),
+    "vhd-fixed-force-size": ("--format", "vpc", "--vhd-subformat", "fixed", "--force-size"),
+    "vdi": ("--format", "vdi"),
+    "vdi-static": ("--format", "vdi", "--vdi-subformat", "static"),
+}
+
+
+class Container(NamedTuple):
+    """The options of a container, and the sum that every other build of it is held against."""
+
+    words: tuple[str, ...]
+    expected: str
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """A directory that anybody may enter, with the tree and a file for the ESP."""
-    with tempfile.TemporaryDirectory() as name:  # pytest's own is closed to other users
-        place = Path(name)
+    """A directory that anybody may enter, with the tree, a file for the ESP and one for containers."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to other users
+        place = Path(folder)
         place.chmod(0o755)
         sample.write_tree(place / "tree")
-        (place / "tool").write_bytes(sample.noise(5_000, "tool"))
-        os.utime(place / "tool", (sample.TIME, sample.TIME))
+        for name, content in (("tool", sample.noise(5_000, "tool")), ("text", sample.text(8 << 20, "text"))):
+            (place / name).write_bytes(content)
+            os.utime(place / name, (sample.TIME, sample.TIME))
         yield place
 
 
@@ -39,6 +61,13 @@ def place() -> Iterator[Path]:
 def expected(place: Path) -> str:
     """The sum that every other build is held against."""
     return build(place, "expected")
+
+
+@pytest.fixture(scope="module", params=CONTAINERS)
+def container(request: pytest.FixtureRequest, place: Path) -> Container:
+    """Each container in turn."""
+    words = (*CONTAINERS[request.param], *TEXT)
+    return Container(words, build(place, "expected", *words))
 
 
 def build(
@@ -59,7 +88,8 @@ def build(
         [*command, "build", *given], capture_output=True, cwd=cwd or place, env=environment, umask=umask
     )
     assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
-    total = (output / "nixos.img.sha256").read_text().split()[0]
+    (written,) = output.glob("nixos.*.sha256")
+    total = written.read_text().split()[0]
     shutil.rmtree(output)
     return total
 
@@ -131,15 +161,74 @@ def test_the_user_does_not_show(place: Path, expected: str) -> None:
     assert build(place, "theirs", command=(sys.executable, "-c", code)) == expected
 
 
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_version_of_python_does_not_show(version: str, place: Path, expected: str) -> None:
+    assert build(place, "out", command=(_python(version), "-m", "imgwriter")) == expected
+
+
+def _python(version: str) -> Path:
+    """Return the interpreter of a version, with what imgwriter needs."""
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
         python = Path(sys.executable)
     else:
         python = REPOSITORY / f".venv-{version}" / "bin" / "python"
     if not python.exists():
         pytest.skip(f"no environment for Python {version}: `make setup` makes one where it is installed")
-    assert build(place, "out", command=(python, "-m", "imgwriter")) == expected
+    return python
+
+
+@pytest.mark.parametrize(
+    ("env", "umask"),
+    [
+        ({"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONHASHSEED": "0"}, 0o000),
+        ({"TZ": "America/St_Johns", "LC_ALL": "tr_TR.UTF-8", "PYTHONHASHSEED": "12345"}, 0o077),
+        ({"HOME": "/nonexistent", "USER": "nobody", "PYTHONOPTIMIZE": "2"}, 0o022),
+    ],
+    ids=["east-0", "west-12345", "nobody"],
+)
+def test_the_environment_does_not_show_in_a_container(
+    env: dict[str, str], umask: int, place: Path, container: Container
+) -> None:
+    assert build(place, "out", *container.words, env=env, umask=umask) == container.expected
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "3"])
+def test_the_number_of_threads_does_not_show_in_a_container(
+    threads: str, place: Path, container: Container
+) -> None:
+    assert build(place, "out", *container.words, "--threads", threads) == container.expected
+
+
+def test_the_number_of_processors_does_not_show_in_a_container(place: Path, container: Container) -> None:
+    """A build that is not told how many threads asks how many processors it may use: one."""
+    one = str(min(os.sched_getaffinity(0)))
+    command = ("taskset", "-c", one, sys.executable, "-m", "imgwriter")
+    assert build(place, "out", *container.words, command=command) == container.expected
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_version_of_python_does_not_show_in_a_container(
+    version: str, place: Path, container: Container
+) -> None:
+    command = (_python(version), "-m", "imgwriter")
+    assert build(place, "out", *container.words, command=command) == container.expected
+
+
+def test_what_was_there_does_not_show_in_a_container(place: Path, container: Container) -> None:
+    (place / "out").mkdir()
+    for suffix in ("qcow2", "vhd", "vdi"):
+        (place / "out" / f"nixos.{suffix}").write_bytes(b"\xff" * (1 << 20))
+    assert build(place, "out", *container.words) == container.expected
+
+
+def test_a_change_of_one_byte_shows_in_a_container(place: Path, container: Container) -> None:
+    text = place / "text"
+    before = text.read_bytes()
+    _change_byte(text)
+    assert build(place, "out", *container.words) != container.expected
+    text.write_bytes(before)
+    os.utime(text, (sample.TIME, sample.TIME))
+    assert build(place, "out", *container.words) == container.expected
 
 
 def test_a_change_of_one_byte_shows(place: Path, expected: str) -> None:
