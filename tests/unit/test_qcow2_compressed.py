@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+import zstandard
 
 from imgwriter import qcow2
 from imgwriter.compression import codec
@@ -18,7 +19,7 @@ from imgwriter.extent import Buffer, Bytes, Extent, Volume, extent
 from imgwriter.filedata import Amount, Part, pack
 from imgwriter.qcow2 import OFLAG_COPIED, Options, compressed_entry
 from imgwriter.qcow2_compressed import check_reach, plan
-from imgwriter.units import GiB, KiB, MiB, TiB
+from imgwriter.units import GiB, KiB, MiB, TiB, div_ceil
 from tests.unit.test_qcow2 import K64, covered, header, numbers, refcounts
 
 NOISE = random.Random(2).randbytes(4 * MiB)
@@ -224,21 +225,30 @@ def test_refcounts_have_16_bits() -> None:
         deferred.finish([[1] * 65536], [[data] * 65536])
 
 
+def inflate(stream: bytes, size: int) -> bytes:
+    """Return a cluster from a deflate stream with whatever follows it, with QEMU's window."""
+    return zlib.decompressobj(-12).decompress(stream, size)
+
+
+def unzstd(stream: bytes, size: int) -> bytes:
+    """Return a cluster from a zstd frame with whatever follows it."""
+    return zstandard.ZstdDecompressor().decompressobj().decompress(stream)[:size]
+
+
 def guest(content: bytes) -> bytes:
-    """Return the guest disk of a file with clusters of zlib, read by the specification."""
+    """Return the guest disk of a file, read by the specification."""
     file = as_volume(content)
     fields: Any = header(file)
     size = 1 << fields.cluster_bits
+    decompress = unzstd if fields.version == 3 and content[104] else inflate
     disk = bytearray()
     for l1_entry in numbers(file, fields.l1_table_offset, fields.l1_size):
         table = l1_entry & qcow2.L1E_OFFSET_MASK
         entries = struct.unpack_from(f">{size // 8}Q", content, table) if table else [0] * (size // 8)
-        for entry in entries:
-            if len(disk) >= fields.size:
-                break
+        for entry in entries[: div_ceil(fields.size - len(disk), size)]:
             if entry >> 62 & 1:
-                start, _ = qcow2.compressed_place(entry, fields.cluster_bits)
-                disk += zlib.decompressobj(-12).decompress(content[start:], size)
+                start, stop = qcow2.compressed_place(entry, fields.cluster_bits)
+                disk += decompress(content[start:stop], size)
             elif entry:
                 offset = entry & qcow2.L2E_OFFSET_MASK
                 disk += content[offset : offset + size]
@@ -260,11 +270,11 @@ def mixed(size: int) -> Volume:
     return Volume(size, extents)
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize(("name", "version"), [("zlib", 2), ("zlib", 3), ("zstd", 3)])
 @pytest.mark.parametrize("cluster_size", [512, 4096, K64, 2 * MiB])
-def test_what_goes_in_comes_out(cluster_size: int, version: int) -> None:
+def test_what_goes_in_comes_out(cluster_size: int, name: str, version: int) -> None:
     disk = mixed(5_000_000)
-    content = assemble(ready(disk, cluster_size, version=version))
+    content = assemble(ready(disk, cluster_size, name, version))
     assert len(content) % cluster_size == 0
     assert guest(content) == disk.read(0, 5_000_000).ljust(5_000_192, b"\0")
     assert 0 not in refcounts(as_volume(content)), "a cluster of the file belongs to nobody"
