@@ -26,7 +26,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "imgwriter"
 LAYERS = {
     "errors": 0, "units": 0,
     "extent": 1, "filedata": 1, "deferred": 1, "worker": 1, "tree.inventory": 1, "spec": 1, "identifiers": 1,
-    "compression": 1, "container": 1,
+    "compression": 1, "container": 1, "values": 1,
     "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2, "qcow2": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
     "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3, "encoder": 3,
     "nix.path_info": 1, "nix.hashes": 1, "nix": 3,
@@ -67,7 +67,7 @@ LAZY = {
     ("cli", "traceback"): "only for --debug",
     ("options.convert", "imgwriter.convert"): "the formats' readers, only for this command",
     ("options.build", "imgwriter.spec"): "dataclasses: 20 ms that --version does without",
-    ("options.values", "uuid"): "only where an identifier is given",
+    ("values", "uuid"): "only where an identifier is given",
     ("", "importlib"): "the public names are imported when asked for: 100 ms that --version does without",
     ("sink.stream", "tempfile"): "only where a compressed image goes into a pipe",
     ("tree.scan", "imgwriter.tree.tarball"): "20 ms; only where a tar is given",

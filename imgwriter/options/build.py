@@ -16,7 +16,8 @@ from imgwriter.options.parser import (
     container_options,
     typed,
 )
-from imgwriter.options.values import (
+from imgwriter.units import parse_size
+from imgwriter.values import (
     parse_content,
     parse_disk_size,
     parse_hex32,
@@ -25,7 +26,6 @@ from imgwriter.options.values import (
     parse_uuid,
     source_date_epoch,
 )
-from imgwriter.units import parse_size
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -13,7 +13,7 @@ from imgwriter.options.parser import (
     add_writing,
     container_options,
 )
-from imgwriter.options.values import source_date_epoch
+from imgwriter.values import source_date_epoch
 
 if TYPE_CHECKING:
     from imgwriter.convert import ConvertSpec

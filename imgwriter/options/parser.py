@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 from imgwriter.errors import SpecError
-from imgwriter.options.values import parse_size_in_bytes, parse_time
+from imgwriter.values import parse_size_in_bytes, parse_time
 
 T = TypeVar("T")
 

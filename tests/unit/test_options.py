@@ -10,9 +10,9 @@ import pytest
 from imgwriter import options
 from imgwriter.errors import SpecError
 from imgwriter.options.build import to_spec
-from imgwriter.options.values import parse_content
 from imgwriter.spec import Content, ImageSpec
 from imgwriter.units import GiB, MiB
+from imgwriter.values import parse_content
 
 GUID = "97FD5997-F390-0B4A-A3F8-D106C1723AEA"
 

@@ -1,4 +1,4 @@
-"""What an argument's text means: each function returns a value, or says what is wrong with the text."""
+"""What a word of a command line or a spec file means: each function returns a value, or says what is wrong."""
 
 from __future__ import annotations
 
