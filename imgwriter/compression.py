@@ -44,7 +44,7 @@ class Codec:
 
 # The lowest levels that stay within 1.05 of the sizes of `qemu-img convert -c` on all that was tried:
 # docs/adr/0010-codecs.md.
-DEFAULT_LEVELS = {"zlib": 4, "zstd": 3}
+DEFAULT_LEVELS = {"zlib": 2, "zstd": 1}
 LEVELS = {"zlib": range(1, 10), "zstd": range(1, 23)}
 
 

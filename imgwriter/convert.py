@@ -187,7 +187,8 @@ def convert_image(conversion: Conversion, progress: Progress | None = None) -> C
         if progress is not None:
             progress(done, total)
 
-    workers = encoder.workers(spec, spec.workers)
+    # Sifting is copying: two processes take as long as one, since one at a time may write into a file.
+    workers = 1 if spec.format == "qcow2" else encoder.workers(spec, spec.workers)
     output = os.fsencode(spec.output)
     if spec.streams:
         written = sink.stream(content, STANDARD_OUTPUT, progress=tell, workers=workers)
@@ -198,12 +199,15 @@ def convert_image(conversion: Conversion, progress: Progress | None = None) -> C
 
 
 def _content(conversion: Conversion) -> Volume | Deferred:
+    """Return the new file. A qcow2 leaves zeros out as it is written; for the others they are sought now."""
     spec = conversion.spec
-    disk = conversion.image.volume
-    if spec.format != "qcow2-compressed":  # which leaves zeros out as it reads
-        disk = drop_zeros(disk, min(spec.cluster_size or _HOLE, _HOLE))
+    disk = Volume(conversion.size, conversion.image.volume.extents)
+    if spec.format == "qcow2":
+        return encoder.sift(spec, disk)
+    if spec.format != "qcow2-compressed":
+        disk = drop_zeros(disk, _HOLE)
     seed = DEFAULT_SEED if spec.seed is None else spec.seed
-    return encoder.encode(spec, Volume(conversion.size, disk.extents), seed, spec.time)
+    return encoder.encode(spec, disk, seed, spec.time)
 
 
 def _write_checksum(spec: ConvertSpec, runs: encoder.Runs, size: int) -> str | None:

@@ -76,6 +76,14 @@ def encode(container: ContainerOptions, disk: Volume, seed: str, time: int) -> V
     return disk
 
 
+def sift(container: ContainerOptions, disk: Volume) -> Deferred:
+    """Return a plain qcow2 that leaves out clusters which turn out to be zero when they are read.
+
+    Args and raises: As :func:`encode`.
+    """
+    return qcow2_compressed.plan(disk, _qcow2_options(container), None)
+
+
 def workers(container: ContainerOptions, asked: int | None) -> int:
     """Return how many processes write the container: those asked for, or as many as pay."""
     if asked is not None:

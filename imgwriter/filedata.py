@@ -294,7 +294,7 @@ class Packed:
             low = offset - base
             gap = low - position
             if gap > len(_ZEROS):
-                _clear(view, position, low)
+                clear(view, position, low)
             elif gap:
                 view[position:low] = _ZEROS[:gap]
             position = low + len(data)
@@ -302,7 +302,7 @@ class Packed:
                 data.read_into(view[low:position])
             else:
                 view[low:position] = b"".join(data.chunks(0, len(data)))
-        _clear(view, position, self.length)
+        clear(view, position, self.length)
 
     def chunks(self, start: int, stop: int) -> Iterator[Buffer]:
         if start >= stop:
@@ -312,7 +312,8 @@ class Packed:
         yield view[start:stop]
 
 
-def _clear(view: memoryview, start: int, stop: int) -> None:
+def clear(view: memoryview, start: int, stop: int) -> None:
+    """Make the bytes of [start, stop) zero."""
     for offset in range(start, stop, len(_ZEROS)):
         count = min(len(_ZEROS), stop - offset)
         view[offset : offset + count] = _ZEROS[:count]

@@ -28,7 +28,7 @@ from imgwriter.compression import Codec
 from imgwriter.deferred import Made, Placer
 from imgwriter.errors import CapacityError, PlanInvariantError, SpecError
 from imgwriter.extent import Buffer, Bytes, Extent, Volume, extent
-from imgwriter.filedata import FILE_BACKED, Amount, Packed, amount, cut
+from imgwriter.filedata import FILE_BACKED, Amount, Packed, amount, clear, cut
 from imgwriter.qcow2 import (
     OFLAG_COPIED,
     CompressionType,
@@ -57,28 +57,30 @@ JOB = 2 * MiB
 """Bytes of guest clusters in a job: what one worker has in memory, and a multiple of every cluster size."""
 
 
-def plan(volume: Volume, options: Options, codec: Codec) -> Compressed:
-    """Return the qcow2 of a guest disk, its clusters to be compressed.
+def plan(volume: Volume, options: Options, codec: Codec | None) -> Compressed:
+    """Return the qcow2 of a guest disk, its clusters to be compressed, or only to be looked at.
 
     Args:
         volume: The disk; its size is rounded up to whole sectors.
         options: Cluster size and version.
-        codec: What compresses, and how well.
+        codec: What compresses, and how well; None: clusters stay as they are, only zero ones are left out.
 
     Raises:
         SpecError: Version 2 knows zlib only.
         CapacityError: QEMU would not open it, were every cluster stored as it is.
     """
-    compression = CompressionType[codec.name.upper()]
+    compression = CompressionType.ZLIB if codec is None else CompressionType[codec.name.upper()]
     if compression and options.version == 2:
-        raise SpecError(f"{codec.name} is unknown to qcow2 of version 2; use version 3 or zlib")
+        raise SpecError(f"{compression.name.lower()} is unknown to qcow2 of version 2; use version 3 or zlib")
     return Compressed(volume, options, codec, compression)
 
 
 class Compressed:
     """A Deferred: jobs of up to 2 MiB of touched guest clusters, or a little more where extents share one."""
 
-    def __init__(self, volume: Volume, options: Options, codec: Codec, compression: CompressionType) -> None:
+    def __init__(
+        self, volume: Volume, options: Options, codec: Codec | None, compression: CompressionType
+    ) -> None:
         self.options = options
         self.codec = codec
         self.compression = compression
@@ -93,6 +95,8 @@ class Compressed:
         check_reach(largest.file_size, options)
         self.jobs = list(_jobs(volume.extents, options.cluster_size))
         self.weights: Sequence[Amount] = [amount(job) for job in self.jobs]
+        # A new one for each job would be new pages each time, which cost as much as reading into them.
+        self._buffer = bytearray()
 
     def make(self, job: int) -> Made:
         """Read one job and compress its clusters: to nothing if all is zero, to less than a cluster, or not.
@@ -101,10 +105,10 @@ class Compressed:
             SourceError: A source cannot be read, or is not what was scanned.
         """
         size = self.options.cluster_size
-        content = memoryview(_content(self.jobs[job], size))
+        content = self._content(self.jobs[job])
         # A bytearray on the left compares by memcmp; a memoryview there goes item by item.
         zeros = bytearray(size)
-        compress = self.codec.compressor()
+        compress = None if self.codec is None else self.codec.compressor()
         lengths = array("Q")
         buffers: list[Buffer] = []
         for start in range(0, len(content), size):
@@ -112,11 +116,33 @@ class Compressed:
             if zeros == cluster:
                 lengths.append(0)
                 continue
-            shorter = compress(cluster)
-            stored: Buffer = shorter if len(shorter) < size else cluster
+            stored: Buffer = cluster
+            if compress is not None:
+                shorter = compress(cluster)
+                stored = shorter if len(shorter) < size else bytes(cluster)
             lengths.append(len(stored))
             buffers.append(stored)
         return Made(lengths, buffers)
+
+    def _content(self, extents: Sequence[Extent]) -> memoryview:
+        """Return the clusters that the extents touch, one after the other.
+
+        To be compressed, they are valid until the next call; else they have a buffer of their own.
+        """
+        size = self.options.cluster_size
+        clusters = touched(extents, size)
+        length = total(clusters) * size
+        buffer = self._buffer if self.codec is not None and len(self._buffer) >= length else bytearray(length)
+        if self.codec is not None:
+            self._buffer = buffer
+        view = memoryview(buffer)[:length]
+        position = 0
+        for e in moved(extents, clusters, 0, size):
+            clear(view, position, e.start)
+            _read_into(view[e.start : e.end], e)
+            position = e.end
+        clear(view, position, length)
+        return view
 
     def placer(self) -> Placer:
         """Return a function that packs compressed clusters byte after byte, and aligns the others.
@@ -230,16 +256,6 @@ def _jobs(extents: Sequence[Extent], size: int) -> Iterator[list[Extent]]:
         end = high
     if job:
         yield job
-
-
-def _content(extents: Sequence[Extent], size: int) -> bytearray:
-    """Return the clusters that the extents touch, one after the other."""
-    clusters = touched(extents, size)
-    content = bytearray(total(clusters) * size)
-    view = memoryview(content)
-    for e in moved(extents, clusters, 0, size):
-        _read_into(view[e.start : e.end], e)
-    return content
 
 
 def _read_into(view: memoryview, e: Extent) -> None:
