@@ -41,7 +41,7 @@ from imgwriter.qcow2 import (
     refcount_clusters,
     refcount_table,
 )
-from imgwriter.qcow2.tables import (
+from imgwriter.qcow2_tables import (
     ENTRY_SIZE,
     consecutive,
     l2_places,

@@ -26,8 +26,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "imgwriter"
 LAYERS = {
     "errors": 0, "units": 0,
     "extent": 1, "filedata": 1, "deferred": 1, "worker": 1, "tree.inventory": 1, "spec": 1, "identifiers": 1,
-    "compression": 1, "container": 1, "values": 1,
-    "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2, "qcow2": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
+    "compression": 1, "container": 1, "values": 1, "spec_nix": 1,
+    "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2, "qcow2": 2, "qcow2_tables": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
     "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3, "encoder": 3,
     "nix.path_info": 1, "nix.hashes": 1, "nix": 3,
     "build": 4, "convert": 4, "": 4,
@@ -44,9 +44,15 @@ SIDEWAYS = {
     ("tree.inventory", "extent"),  # a file's content is a Data
     ("gpt", "mbr"),  # the protective MBR
     ("spec", "container"),  # an image has a container
+    ("spec", "spec_nix"),  # its checks of what concerns NixOS
+    ("spec_nix", "container"),  # a choice is refused in the same words
+    ("spec_nix", "nix.path_info"),  # what a store path is
     ("encoder", "sink"),  # how many processes pay
+    ("qcow2", "qcow2_tables"),
     ("qcow2_compressed", "qcow2"),  # the same header and tables
+    ("qcow2_compressed", "qcow2_tables"),
     ("zeros", "readers"),  # what a reader gave
+    ("nix", "tree"),  # store paths become trees, whose contents may be spooled
     ("", "build"),  # the public names
     ("cli", "options"),
     ("cli", "report"),

@@ -13,7 +13,7 @@ from imgwriter import qcow2
 from imgwriter.errors import CapacityError, SpecError
 from imgwriter.extent import Bytes, Extent, Generated, Volume, extent
 from imgwriter.qcow2 import Options
-from imgwriter.qcow2.tables import Run, big_endian, consecutive, l2_places, l2_tables, runs_of, table, touched
+from imgwriter.qcow2_tables import Run, big_endian, consecutive, l2_places, l2_tables, runs_of, table, touched
 from imgwriter.units import GiB, KiB, MiB, TiB
 
 VECTORS = Path(__file__).parent.parent / "vectors"

@@ -8,8 +8,8 @@
 
 Only clusters that some extent touches are in the file; the entries of others are 0, as are the L1 entries of
 L2 tables that would have no other entry. Neighbours on the disk are neighbours in the file: an extent moves
-as a whole, however many clusters it has. All tables are runs of consecutive numbers (``tables``), described
-by the runs and made when they are written.
+as a whole, however many clusters it has. All tables are runs of consecutive numbers (``qcow2_tables``),
+described by the runs and made when they are written.
 
 Invariants: everything is aligned to clusters; each cluster of the file is used once, so each refcount is 1
 and each entry has OFLAG_COPIED; numbers are big-endian.
@@ -28,7 +28,7 @@ from construct import Bytes, Const, Int8ub, Int32ub, Int64ub, Padding, Struct
 from imgwriter.errors import CapacityError, SpecError
 from imgwriter.extent import Bytes as BytesData
 from imgwriter.extent import Generated, Volume, extent
-from imgwriter.qcow2.tables import (
+from imgwriter.qcow2_tables import (
     ENTRY_SIZE,
     Run,
     consecutive,
