@@ -23,7 +23,7 @@ from uuid import UUID
 from imgwriter import disk, encoder, ext4, fat, sidecar, sink
 from imgwriter.deferred import Deferred
 from imgwriter.disk import DiskIdentifiers, Layout, Partition, Role
-from imgwriter.errors import OutputError, show
+from imgwriter.errors import OutputError, SpecError, show
 from imgwriter.extent import Volume
 from imgwriter.filedata import Amount
 from imgwriter.identifiers import DEFAULT_SEED, derive_u32, derive_uuid
@@ -156,7 +156,7 @@ def image_path(spec: ImageSpec) -> bytes:
     """Return the path of the image; "-" where it goes to standard output."""
     if spec.streams:
         return b"-"
-    return os.path.join(os.fsencode(spec.output), os.fsencode(spec.base_name + spec.suffix))
+    return os.path.join(os.fsencode(spec.directory), os.fsencode(spec.base_name + spec.suffix))
 
 
 def plan_image(spec: ImageSpec) -> ImagePlan:
@@ -322,7 +322,7 @@ def _layout(spec: ImageSpec, disk_size: int) -> Layout:
     identifiers = DiskIdentifiers.derive(
         _seed(spec),
         disk_guid=spec.disk_guid,
-        partition_guids=spec.partition_guids,
+        partition_guids=_partition_guids(spec),
         disk_signature=spec.disk_signature,
     )
     return disk.plan(
@@ -335,6 +335,19 @@ def _layout(spec: ImageSpec, disk_size: int) -> Layout:
     )
 
 
+def _partition_guids(spec: ImageSpec) -> Mapping[int, UUID]:
+    """Return the GUIDs asked for by number, the root's among them."""
+    if spec.root_gpuid is None:
+        return spec.partition_guids
+    number = disk.root_number(spec.partition_table)
+    if spec.partition_guids.get(number, spec.root_gpuid) != spec.root_gpuid:
+        raise SpecError(
+            f"partition {number} is the root, and is given two GUIDs, {spec.partition_guids[number]} and"
+            f" {spec.root_gpuid}; leave one of them out"
+        )
+    return {**spec.partition_guids, number: spec.root_gpuid}
+
+
 # File systems
 
 
@@ -344,7 +357,9 @@ def _file_system(
     place = f"partition {partition.number} '{partition.role}'" if partition.number else "the disk"
     if partition.role == "root" and root is not None:
         planned = ext4.plan_demand(root, partition.size, place)
-        return FileSystem(partition, planned, spec.label, str(UUID(bytes=root.parameters.uuid)), tree.names)
+        return FileSystem(
+            partition, planned, spec.root_label, str(UUID(bytes=root.parameters.uuid)), tree.names
+        )
     fat_parameters = _fat_parameters(spec, partition.role, partition.start // spec.sector_size)
     fat_plan = fat.plan(tree, fat_parameters, partition.size, place)
     return FileSystem(
@@ -354,12 +369,14 @@ def _file_system(
 
 def _ext4_parameters(spec: ImageSpec) -> ext4.Parameters:
     seed = _seed(spec)
-    nixpkgs = disk.NIXPKGS_ROOT_GUID if spec.compat == "nixpkgs" and spec.fs_type == "ext4" else None
-    uuid = spec.root_uuid or nixpkgs or derive_uuid(seed, "root file system uuid")
+    # nixpkgs' rootFSUID is its rootGPUID where nothing else is said.
+    nixpkgs = spec.compat == "nixpkgs" and spec.fs_type == "ext4"
+    usual = spec.root_gpuid or disk.NIXPKGS_ROOT_GUID if nixpkgs else None
+    uuid = spec.root_uuid or usual or derive_uuid(seed, "root file system uuid")
     return ext4.Parameters(
         uuid=uuid.bytes,
         hash_seed=(spec.hash_seed or derive_uuid(seed, "root file system hash seed")).bytes,
-        label=spec.label.encode("utf-8", "surrogateescape"),
+        label=spec.root_label.encode("utf-8", "surrogateescape"),
         time=spec.time,
         fs_type=spec.fs_type,
         block_size=spec.block_size or 4096,
@@ -370,7 +387,7 @@ def _ext4_parameters(spec: ImageSpec) -> ext4.Parameters:
 
 
 def _fat_parameters(spec: ImageSpec, role: Role, hidden_sectors: int) -> fat.Parameters:
-    label = {"esp": ESP_LABEL, "boot": BOOT_LABEL}.get(role, spec.label)
+    label = {"esp": ESP_LABEL, "boot": BOOT_LABEL}.get(role, spec.root_label)
     # With both an ESP and a boot partition, the ESP is the first on the disk: the ID asked for is its own.
     is_first = role != "boot" or spec.partition_table not in ESP_TABLES
     asked = spec.fat_volume_id if is_first else None

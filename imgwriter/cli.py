@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _guarded(arguments, _version)
     if arguments.command is None:
         parser.error("no command is given")
-    return _guarded(arguments, {"build": _build, "convert": _convert}[arguments.command])
+    return _guarded(arguments, _COMMANDS[arguments.command])
 
 
 def _version(_arguments: Namespace) -> int:
@@ -166,6 +166,17 @@ def _convert(arguments: Namespace) -> int:
         report.conversion_document(conversion, converted),
     )
     return _report(arguments, text, document, spec.streams and converted is not None)
+
+
+def _schema(_arguments: Namespace) -> int:
+    import json
+
+    from imgwriter.schema import json_schema
+
+    return _printed(json.dumps(json_schema(), indent=2, sort_keys=True))
+
+
+_COMMANDS = {"build": _build, "convert": _convert, "schema": _schema}
 
 
 @contextmanager

@@ -368,6 +368,11 @@ def disk_size_for(
     return align_up(start + max(root_size, 1), MiB) + _tail(kind, compat)
 
 
+def root_number(kind: TableKind) -> int:
+    """Return the number of the root's partition; 1 where there is no table."""
+    return len(_TABLES[kind]) if kind in _TABLES else 1
+
+
 def compose_disk(layout: Layout, volumes: Mapping[int, Volume]) -> Volume:
     """Return the Volume of the whole disk: the table, and each partition's Volume at its place.
 

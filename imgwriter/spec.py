@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias, get_args
 from uuid import UUID
 
+from imgwriter import spec_nix
 from imgwriter.container import ContainerOptions, one_of
 from imgwriter.errors import SpecError
 from imgwriter.units import MiB, format_size
@@ -48,6 +49,9 @@ BOOT_TABLES = ("legacy+boot", "efixbootldr")
 DEFAULT_ADDITIONAL_SPACE = 512 * MiB
 """Bytes left free for files where the disk's size is worked out, as in current nixpkgs."""
 DEFAULT_LABEL = "nixos"
+DEFAULT_STORE_LABEL = "nix-store"
+"""The label of an image of the Nix store alone."""
+DEFAULT_NAME = "nixos-disk-image"
 
 _KNOWN_FS_TYPES = (
     "xfs", "btrfs", "bcachefs", "f2fs", "zfs", "squashfs", "erofs", "jfs", "reiserfs", "nilfs2",
@@ -98,7 +102,7 @@ class ImageSpec(ContainerOptions):
         additional_space: Bytes left free for files where ``disk_size`` is None; None for 512 MiB.
         sector_size: Bytes in a sector: 512 or 4,096.
         fs_type: The root file system; others than ext4 only without a partition table.
-        label: The root file system's label.
+        label: The root file system's label; None for "nixos", or "nix-store" of the Nix store alone.
         block_size: Bytes in a block of the root file system, or None for 4,096.
         features: Changes to the file system's features, in mke2fs's -O syntax.
         inodes: How many inodes the root has at least, or None.
@@ -108,14 +112,34 @@ class ImageSpec(ContainerOptions):
         boot_contents: What goes into the boot partition that is not an ESP.
         seed: What every identifier derives from that is not given.
         disk_guid, partition_guids, disk_signature: Identifiers of the table; GUIDs by partition number.
+        root_gpuid: The GUID of the root partition, whatever its number.
         root_uuid, hash_seed: The root file system's UUID and the seed of its directory hashes.
         fat_volume_id: Volume ID of the first FAT file system on the disk.
+        name: The directory that receives the image where ``output`` is None; in Nix, the derivation.
         output: The directory that receives the image, made when missing; "-" for standard output.
         base_name: The image's name without its suffix.
         manifest: Where to write the extents as JSON lines, or None.
         bmap, sha256: Whether to write these files beside the image.
         sync: Whether to wait until the image is on the disk.
         workers: How many processes write or compress, or None for as many as pay.
+        toplevel: The NixOS system that the root is prepared for, a store path, or None.
+        closures: Files and directories of the host that say which store paths go in (docs/inputs-nix.md).
+        store_root: The directory that the host's ``nix/store`` is in; None for the host's root.
+        verify_nar: Whether a store path is hashed where its closure says its hash.
+        channel: The channel of the image's root user, a store path, or None.
+        nixpkgs: A nixpkgs on the host that the channel is made from, or None.
+        copy_channel: Whether a channel that is given goes in.
+        additional_paths: Store paths that go in beside the toplevel's closure.
+        config_file: What /etc/nixos/configuration.nix is, or None.
+        only_nix_store: Whether the image's root is what /nix/store has, and nothing else goes in.
+        root_variant: Which script prepares the root: one of :data:`spec_nix.ROOT_VARIANTS`.
+        nix_version: (major, minor) of the Nix whose database is written, or None for a recent one.
+        install_boot_loader: Whether a boot loader is installed; None: where there is a toplevel.
+        touch_efi_vars: Whether EFI variables are kept beside the image.
+        mem_size: MiB of memory of the guest, where one runs.
+        post_vm: Shell code of make-disk-image.nix's, which is refused here.
+        deterministic: Always true; make-disk-image.nix can do without.
+        size_formula: How the disk's size is worked out: one of :data:`spec_nix.SIZE_FORMULAS`.
 
     Raises:
         SpecError: The request contradicts itself.
@@ -141,7 +165,7 @@ class ImageSpec(ContainerOptions):
     sector_size: int = 512
 
     fs_type: FsType = "ext4"
-    label: str = DEFAULT_LABEL
+    label: str | None = None
     block_size: int | None = None
     features: str = ""
     inodes: int | None = None
@@ -154,12 +178,33 @@ class ImageSpec(ContainerOptions):
     seed: str | None = None
     disk_guid: UUID | None = None
     partition_guids: Mapping[int, UUID] = field(default_factory=lambda: MappingProxyType({}))
+    root_gpuid: UUID | None = None
     disk_signature: int | None = None
     root_uuid: UUID | None = None
     hash_seed: UUID | None = None
     fat_volume_id: int | None = None
 
-    output: HostPath = "nixos-disk-image"
+    toplevel: str | None = None
+    closures: Sequence[HostPath] = ()
+    store_root: HostPath | None = None
+    verify_nar: bool = True
+    channel: str | None = None
+    nixpkgs: HostPath | None = None
+    copy_channel: bool = True
+    additional_paths: Sequence[str] = ()
+    config_file: HostPath | None = None
+    only_nix_store: bool = False
+    root_variant: str = "prepare-root"
+    nix_version: tuple[int, int] | None = None
+    install_boot_loader: bool | None = None
+    touch_efi_vars: bool = False
+    mem_size: int = 1024
+    post_vm: str = ""
+    deterministic: bool = True
+    size_formula: str = "closed"
+
+    name: str = DEFAULT_NAME
+    output: HostPath | None = None
     base_name: str = "nixos"
     manifest: HostPath | None = None
     bmap: bool = False
@@ -176,13 +221,31 @@ class ImageSpec(ContainerOptions):
             _check_file_system,
             _check_fat,
             _check_output,
+            spec_nix.check,
         ):
             check(self)
 
     @property
     def streams(self) -> bool:
         """Whether the image goes to standard output."""
-        return os.fsencode(self.output) == b"-"
+        return os.fsencode(self.directory) == b"-"
+
+    @property
+    def directory(self) -> HostPath:
+        """Where the image goes."""
+        return self.name if self.output is None else self.output
+
+    @property
+    def root_label(self) -> str:
+        """The root file system's label."""
+        if self.label is not None:
+            return self.label
+        return DEFAULT_STORE_LABEL if self.only_nix_store else DEFAULT_LABEL
+
+    @property
+    def installs_boot_loader(self) -> bool:
+        """Whether a boot loader is to be installed."""
+        return spec_nix.installs_boot_loader(self)
 
     @property
     def has_fat(self) -> bool:
@@ -203,13 +266,15 @@ def _check_choices(spec: ImageSpec) -> None:
 
 
 def _check_inputs(spec: ImageSpec) -> None:
-    if not spec.trees and not spec.contents:
+    if not spec.trees and not spec.contents and not spec.closures:
         raise SpecError(
-            "nothing is given to put into the image; name a tree or a content (an empty directory will do)"
+            "nothing is given to put into the image; name a tree, a content or a closure"
+            " (an empty directory will do)"
         )
-    if sum(os.fsencode(tree) == b"-" for tree in spec.trees) > 1:
+    if sum(os.fsencode(source) == b"-" for source in (*spec.trees, *spec.closures)) > 1:
         raise SpecError(
-            "standard input is given as a tree twice, but can be read once; name a file for one of them"
+            "standard input is given as a tree or closure twice, but can be read once;"
+            " name a file for one of them"
         )
     for content in (*spec.contents, *spec.esp_contents, *spec.boot_contents):
         _check_content(content)
@@ -277,13 +342,14 @@ def _check_file_system(spec: ImageSpec) -> None:
             " use ext4 or leave the table out"
         )
     room = 11 if fs_type == "vfat" else 16
-    length = len(spec.label.encode("utf-8", "surrogateescape"))
+    label = spec.root_label
+    length = len(label.encode("utf-8", "surrogateescape"))
     if length > room:
         raise SpecError(
-            f"label {spec.label!r} has {length} bytes, a label of {fs_type} has room for {room}; shorten it"
+            f"label {label!r} has {length} bytes, a label of {fs_type} has room for {room}; shorten it"
         )
-    if "\0" in spec.label:
-        raise SpecError(f"label {spec.label!r} holds a NUL character; leave it out")
+    if "\0" in label:
+        raise SpecError(f"label {label!r} holds a NUL character; leave it out")
     if spec.block_size is not None and spec.block_size < spec.sector_size:
         raise SpecError(
             f"block size {spec.block_size} is less than the sector size {spec.sector_size};"
@@ -327,10 +393,9 @@ def _check_fat(spec: ImageSpec) -> None:
 
 
 def _check_output(spec: ImageSpec) -> None:
-    if not spec.base_name or "/" in spec.base_name or "\0" in spec.base_name or spec.base_name in (".", ".."):
-        raise SpecError(
-            f"base name {spec.base_name!r} is not the name of a file; the directory is a setting of its own"
-        )
+    for what, name in (("name", spec.name), ("base name", spec.base_name)):
+        if not name or "/" in name or "\0" in name or name in (".", ".."):
+            raise SpecError(f"{what} {name!r} is not the name of a file; the output is a setting of its own")
     if spec.bmap and spec.format != "raw":
         raise SpecError(
             f"a block map is for writing a raw image to a device, not for format {spec.format!r};"

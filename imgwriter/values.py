@@ -1,4 +1,4 @@
-"""What a word of a command line or a spec file means: each function returns a value, or says what is wrong."""
+"""What a word of a command line or a spec file means: each function returns it, or says what is wrong."""
 
 from __future__ import annotations
 
@@ -77,6 +77,14 @@ def parse_partition_guid(text: str) -> tuple[int, UUID]:
     if not equals or not re.fullmatch(r"[1-9][0-9]{0,2}", number):
         raise SpecError(f"{text!r} does not say which partition; give N=GUID with its number")
     return int(number), parse_uuid(guid)
+
+
+def parse_version(text: str) -> tuple[int, int]:
+    """Return (major, minor) of a version of Nix; what follows them does not matter."""
+    match = re.match(r"([0-9]{1,4})\.([0-9]{1,4})(?![0-9])", text)
+    if not match:
+        raise SpecError(f"{text!r} is not a version; give MAJOR.MINOR, as 2.18")
+    return int(match[1]), int(match[2])
 
 
 def parse_content(text: str) -> tuple[str | None, ...]:

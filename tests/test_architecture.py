@@ -29,6 +29,7 @@ LAYERS = {
     "compression": 1, "container": 1, "values": 1, "spec_nix": 1,
     "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2, "qcow2": 2, "qcow2_tables": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
     "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3, "encoder": 3,
+    "nearest": 0, "spec_kinds": 3, "schema": 3, "spec_file": 3,
     "nix.path_info": 1, "nix.hashes": 1, "nix": 3,
     "build": 4, "convert": 4, "": 4,
     "cli": 5, "options": 5, "report": 5, "__main__": 5,
@@ -44,6 +45,9 @@ SIDEWAYS = {
     ("tree.inventory", "extent"),  # a file's content is a Data
     ("gpt", "mbr"),  # the protective MBR
     ("spec", "container"),  # an image has a container
+    ("schema", "spec_kinds"),  # what a key's value may be
+    ("spec_file", "spec_kinds"),
+    ("spec_file", "schema"),  # the table of keys
     ("spec", "spec_nix"),  # its checks of what concerns NixOS
     ("spec_nix", "container"),  # a choice is refused in the same words
     ("spec_nix", "nix.path_info"),  # what a store path is
@@ -65,9 +69,11 @@ LAZY = {
     ("cli", "imgwriter.report"): "with build",
     ("cli", "imgwriter.convert"): "as build",
     ("cli", "imgwriter.options.build"): "with the command",
+    ("cli", "imgwriter.schema"): "only for this command",
+    ("options.build", "imgwriter.spec_file"): "tomllib and json: only where a file is given",
     ("cli", "imgwriter.options.convert"): "with the command",
     ("cli", "imgwriter.units"): "re; only for a message",
-    ("cli", "json"): "only for --json",
+    ("cli", "json"): "only for --json, and the schema",
     ("cli", "rich.console"): "200 ms; only where a bar is seen",
     ("cli", "rich.progress"): "200 ms; only where a bar is seen",
     ("cli", "traceback"): "only for --debug",

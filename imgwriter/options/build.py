@@ -13,7 +13,6 @@ from imgwriter.options.parser import (
     add_report,
     add_time,
     add_writing,
-    container_options,
     typed,
 )
 from imgwriter.units import parse_size
@@ -24,15 +23,18 @@ from imgwriter.values import (
     parse_owner,
     parse_partition_guid,
     parse_uuid,
+    parse_version,
     source_date_epoch,
 )
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from imgwriter.spec import Content, ImageSpec
+    from imgwriter.spec import ImageSpec
 
-USAGE = "imgwriter build (--tree DIR|TAR | --content SOURCE:TARGET)... [options]"
+USAGE = """\
+imgwriter build [SPEC] [options]
+       imgwriter build (--tree DIR|TAR | --content SOURCE:TARGET)... [options]"""
 
 DESCRIPTION = """\
 Make a disk image out of directories, tar files and single paths: partition
@@ -54,6 +56,9 @@ examples
   imgwriter build --tree base.tar --tree overlay \\
                   --content motd:/etc/motd:0644 --dry-run
       two layers and a file: show the plan and write nothing
+
+  imgwriter build image.toml --format qcow2
+      what a file says, as another container; docs/spec-file.md has its keys
 
 exit status
   0    done
@@ -77,9 +82,18 @@ def add_build(commands: argparse._SubParsersAction[Any]) -> None:
         epilog=EPILOG,
         formatter_class=Formatter,
         allow_abbrev=False,
+        # What is not given leaves no trace, so that a spec file's say holds, and then ImageSpec's defaults.
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "spec_file",
+        nargs="?",
+        metavar="SPEC",
+        help="a TOML or JSON file that says all this; options override it",
     )
     for add in (
         _add_input,
+        _add_nixos,
         _add_disk,
         _add_file_system,
         _add_boot,
@@ -96,23 +110,23 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add(
         "--tree",
+        dest="trees",
         action="append",
-        default=[],
         metavar="DIR|TAR",
         help="a directory, a tar (plain, gz, xz, zst) or - for a tar on standard input; may be repeated,"
         " later ones lie on top",
     )
     add(
         "--exclude",
+        dest="excludes",
         action="append",
-        default=[],
         metavar="PATTERN",
         help="leave out of the trees, as in .gitignore",
     )
     add(
         "--content",
+        dest="contents",
         action="append",
-        default=[],
         type=typed(parse_content),
         metavar="SOURCE:TARGET[:MODE[:USER:GROUP]]",
         help="graft a host path, or what a pattern with * matches, at a path of the image; a backslash makes"
@@ -120,49 +134,101 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--content-nest",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="put a directory into its target, not at it, as rsync does without a trailing slash",
     )
     add("--overrides", metavar="FILE", help="owners, modes and devices by path: an mtree or a table")
     add(
         "--owner",
         type=typed(parse_owner),
-        default=(0, 0),
         metavar="preserve|UID:GID",
         help="owner of what comes from directories (default 0:0); tars keep theirs",
     )
     add(
         "--xattrs",
-        default="default",
         metavar="RULES",
         help="extended attributes to keep: all, none, +PATTERN, -PATTERN, by commas",
     )
     add(
         "--holes",
         choices=("keep", "fill", "detect"),
-        default="keep",
         help="holes of files: the source's, none, or every block of zeros (default keep)",
     )
     add(
         "--hard-links",
         choices=("error", "break"),
-        default="error",
         help="a file of more than 65,000 names: refuse it, or make several of it (default error)",
     )
     add_time(add)
+
+
+def _add_nixos(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("a NixOS system", "What its parts are is in docs/nix.md.")
+    add = group.add_argument
+    add("--toplevel", metavar="STORE_PATH", help="the system that the root is prepared for")
+    add(
+        "--closure",
+        dest="closures",
+        action="append",
+        metavar="FILE|DIR",
+        help="which store paths go in: exportReferencesGraph, closureInfo, nix-store --dump-db or --export;"
+        " may be repeated",
+    )
+    add("--store-root", metavar="DIR", help="where the store is on the host: in DIR/nix/store (default /)")
+    add(
+        "--verify-nar",
+        action=argparse.BooleanOptionalAction,
+        help="hash the store paths whose hash is known (default yes)",
+    )
+    add("--channel", metavar="STORE_PATH", help="the channel of the image's root user")
+    add("--nixpkgs", metavar="DIR", help="a nixpkgs to make the channel from")
+    add(
+        "--copy-channel",
+        action=argparse.BooleanOptionalAction,
+        help="put the channel that is given into the image (default yes)",
+    )
+    add(
+        "--additional-path",
+        dest="additional_paths",
+        action="append",
+        metavar="STORE_PATH",
+        help="a store path beside the toplevel's closure; may be repeated",
+    )
+    add("--config-file", metavar="FILE", help="what /etc/nixos/configuration.nix is")
+    add(
+        "--only-nix-store",
+        action=argparse.BooleanOptionalAction,
+        help="an image whose root is /nix/store, and nothing else",
+    )
+    add(
+        "--root-variant",
+        metavar="prepare-root|install",
+        help="prepare the root as nixos-prepare-root (default) or as today's nixos-install",
+    )
+    add(
+        "--nix-version",
+        type=typed(parse_version),
+        metavar="MAJOR.MINOR",
+        help="the Nix whose database is written (default: a recent one)",
+    )
+    add(
+        "--install-boot-loader",
+        action=argparse.BooleanOptionalAction,
+        help="run the system's own installer of its boot loader (default: with --toplevel)",
+    )
+    add("--touch-efi-vars", action=argparse.BooleanOptionalAction, help="keep the EFI variables it writes")
+    add("--mem-size", type=int, metavar="MIB", help="memory of the guest that does it (default 1024)")
 
 
 def _add_disk(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the disk").add_argument
     add(
         "--partition-table",
-        default="legacy",
         metavar="KIND",
         help="legacy (default), efi, none, legacy+boot, legacy+gpt, efixbootldr or hybrid",
     )
     add(
         "--compat",
-        default="seed",
         metavar="seed|nixpkgs",
         help="nixpkgs: current nixpkgs' exact boundaries and identifiers",
     )
@@ -184,22 +250,25 @@ def _add_disk(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="where the ESP or boot partition ends, from the disk's start (default 256 MiB)",
     )
-    add("--sector-size", type=int, default=512, metavar="512|4096", help="bytes in a sector (default 512)")
+    add(
+        "--size-formula",
+        metavar="closed|nixpkgs",
+        help="the smallest disk (default), or as large as current nixpkgs makes it",
+    )
+    add("--sector-size", type=int, metavar="512|4096", help="bytes in a sector (default 512)")
 
 
 def _add_file_system(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the root file system").add_argument
     add(
         "--fs-type",
-        default="ext4",
         metavar="TYPE",
         help="ext4 (default); ext3, ext2 and vfat only with --partition-table none",
     )
-    add("--label", default="nixos", help="its label (default nixos)")
+    add("--label", help="its label (default nixos)")
     add("--block-size", type=int, metavar="1024|2048|4096", help="bytes in a block (default 4096)")
     add(
         "--features",
-        default="",
         metavar="LIST",
         help="changes to the features, as mke2fs -O has them: orphan_file,^64bit",
     )
@@ -216,16 +285,16 @@ def _add_boot(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("boot partitions").add_argument
     add(
         "--esp-content",
+        dest="esp_contents",
         action="append",
-        default=[],
         type=typed(parse_content),
         metavar="SOURCE:TARGET",
         help="a path for the EFI system partition, as --content; a tree's own /boot stays in the root",
     )
     add(
         "--boot-content",
+        dest="boot_contents",
         action="append",
-        default=[],
         type=typed(parse_content),
         metavar="SOURCE:TARGET",
         help="a path for the other boot partition, of legacy+boot and efixbootldr",
@@ -242,12 +311,13 @@ def _add_identifiers(parser: argparse.ArgumentParser) -> None:
     add("--disk-guid", type=typed(parse_uuid), metavar="GUID", help="of a GPT")
     add(
         "--partition-guid",
+        dest="partition_guids",
         action="append",
-        default=[],
         type=typed(parse_partition_guid),
         metavar="N=GUID",
         help="of a partition of a GPT",
     )
+    add("--root-gpuid", type=typed(parse_uuid), metavar="GUID", help="of the root's partition of a GPT")
     add("--disk-signature", type=typed(parse_hex32), metavar="HEX", help="of an MBR, 8 digits")
     add("--root-uuid", type=typed(parse_uuid), metavar="UUID", help="of the root file system")
     add("--hash-seed", type=typed(parse_uuid), metavar="UUID", help="of its directory hashes")
@@ -263,20 +333,23 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the image").add_argument
     add(
         "--output",
-        default="nixos-disk-image",
         metavar="DIR|-",
-        help="where it goes, made when missing (default nixos-disk-image); - for standard output",
+        help="where it goes, made when missing (default: --name); - for standard output",
     )
-    add("--base-name", default="nixos", metavar="NAME", help="its name without the suffix (default nixos)")
+    add("--name", help="the directory where no --output is given (default nixos-disk-image)")
+    add("--base-name", metavar="NAME", help="its name without the suffix (default nixos)")
     add(
         "--format",
-        default="raw",
         metavar="FORMAT",
         help="raw (default), qcow2, qcow2-compressed, vpc or vdi: .img, .qcow2, .qcow2, .vhd, .vdi",
     )
     add("--manifest", metavar="FILE", help="write each extent's offset, length and path as JSON lines")
-    add("--bmap", action="store_true", help="write a block map beside a raw image, for bmaptool")
-    add("--sha256", action="store_true", help="write the image's checksum beside it")
+    add(
+        "--bmap",
+        action=argparse.BooleanOptionalAction,
+        help="write a block map beside a raw image, for bmaptool",
+    )
+    add("--sha256", action=argparse.BooleanOptionalAction, help="write the image's checksum beside it")
     add_writing(add)
 
 
@@ -293,58 +366,24 @@ def to_spec(arguments: argparse.Namespace, environ: dict[str, str]) -> ImageSpec
 
     Raises:
         SpecError: The request contradicts itself, or SOURCE_DATE_EPOCH is no time.
+        SourceError: The spec file cannot be read.
     """
     from imgwriter.spec import Content, ImageSpec  # dataclasses and uuid are not needed for --version
 
-    def contents(name: str) -> Sequence[Content]:
-        return [Content(*words) for words in getattr(arguments, name)]
-
+    names = ImageSpec.__dataclass_fields__
+    given = {name: value for name, value in vars(arguments).items() if name in names}
+    for name in ("contents", "esp_contents", "boot_contents"):
+        if name in given:
+            given[name] = [Content(*words) for words in given[name]]
+    if "partition_guids" in given:
+        given["partition_guids"] = _by_number(given["partition_guids"])
     epoch = source_date_epoch(environ)
-    given = arguments.time if arguments.time is not None else epoch
-    return ImageSpec(
-        trees=arguments.tree,
-        excludes=arguments.exclude,
-        contents=contents("content"),
-        content_nest=arguments.content_nest,
-        overrides=arguments.overrides,
-        owner=arguments.owner,
-        xattrs=arguments.xattrs,
-        holes=arguments.holes,
-        hard_links=arguments.hard_links,
-        time=1 if given is None else given,
-        clamp=epoch,
-        partition_table=arguments.partition_table,
-        compat=arguments.compat,
-        boot_end=arguments.boot_end,
-        disk_size=arguments.disk_size,
-        additional_space=arguments.additional_space,
-        sector_size=arguments.sector_size,
-        fs_type=arguments.fs_type,
-        label=arguments.label,
-        block_size=arguments.block_size,
-        features=arguments.features,
-        inodes=arguments.inodes,
-        inode_ratio=arguments.inode_ratio,
-        fat_type=arguments.fat_type,
-        esp_contents=contents("esp_content"),
-        boot_contents=contents("boot_content"),
-        seed=arguments.seed,
-        disk_guid=arguments.disk_guid,
-        partition_guids=_by_number(arguments.partition_guid),
-        disk_signature=arguments.disk_signature,
-        root_uuid=arguments.root_uuid,
-        hash_seed=arguments.hash_seed,
-        fat_volume_id=arguments.fat_volume_id,
-        output=arguments.output,
-        base_name=arguments.base_name,
-        format=arguments.format,
-        **container_options(arguments),
-        manifest=arguments.manifest,
-        bmap=arguments.bmap,
-        sha256=arguments.sha256,
-        sync=arguments.sync,
-        workers=arguments.workers,
-    )
+    fields = {} if epoch is None else {"time": epoch, "clamp": epoch}
+    if hasattr(arguments, "spec_file"):
+        from imgwriter.spec_file import read_fields
+
+        fields |= read_fields(arguments.spec_file)
+    return ImageSpec(**(fields | given))
 
 
 def _by_number(pairs: Sequence[tuple[int, UUID]]) -> dict[int, UUID]:

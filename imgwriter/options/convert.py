@@ -66,6 +66,7 @@ def add_convert(commands: argparse._SubParsersAction[Any]) -> None:
     add("--sha256", action="store_true", help="write the image's checksum beside it")
     add_writing(add)
     add_report(parser)
+    parser.set_defaults(force_size=False, sync=False)
 
 
 def to_spec(arguments: argparse.Namespace, environ: dict[str, str]) -> ConvertSpec:

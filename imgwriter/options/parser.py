@@ -56,7 +56,7 @@ def add_container(add: Callable[..., argparse.Action]) -> None:
     add("--vhd-subformat", metavar="dynamic|fixed", help="of a vpc (default dynamic)")
     add(
         "--force-size",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="a vpc of exactly the size, in whole MiB as Azure wants it (default: as CHS rounds it up)",
     )
     add("--vdi-subformat", metavar="dynamic|static", help="of a vdi (default dynamic)")
@@ -73,7 +73,7 @@ def container_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def add_writing(add: Callable[..., argparse.Action]) -> None:
     """Add what says how a file is written."""
-    add("--sync", action="store_true", help="return only when the image is on the disk")
+    add("--sync", action=argparse.BooleanOptionalAction, help="return only when the image is on the disk")
     add(
         "--workers",
         "--threads",
@@ -96,7 +96,7 @@ def add_time(add: Callable[..., argparse.Action]) -> None:
 def add_report(parser: argparse.ArgumentParser) -> None:
     """Add what says what is printed."""
     add = parser.add_argument_group("what is said").add_argument
-    add("--dry-run", action="store_true", help="print the plan and write nothing")
-    add("--json", action="store_true", help="print the report as JSON on standard output")
-    add("--quiet", action="store_true", help="print errors and warnings alone")
-    add("--debug", action="store_true", help="show a traceback with an error")
+    add("--dry-run", action="store_true", default=False, help="print the plan and write nothing")
+    add("--json", action="store_true", default=False, help="print the report as JSON on standard output")
+    add("--quiet", action="store_true", default=False, help="print errors and warnings alone")
+    add("--debug", action="store_true", default=False, help="show a traceback with an error")

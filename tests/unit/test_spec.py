@@ -24,7 +24,7 @@ def test_defaults_are_the_seed_scripts() -> None:
     """Source: make-disk-image.nix as its author wrote it: the parameters, and mkfs's ``-L nixos``."""
     made = spec()
     assert (made.partition_table, made.fs_type, made.format) == ("legacy", "ext4", "raw")
-    assert (made.label, made.output, made.base_name) == ("nixos", "nixos-disk-image", "nixos")
+    assert (made.root_label, made.directory, made.base_name) == ("nixos", "nixos-disk-image", "nixos")
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

@@ -1,0 +1,24 @@
+"""``imgwriter schema``: the JSON Schema of spec files, for editors and validators."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from imgwriter.options.parser import Formatter
+
+DESCRIPTION = """\
+Print the JSON Schema (2020-12) of the files that 'imgwriter build FILE' reads.
+"""
+
+
+def add_schema(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the command."""
+    commands.add_parser(
+        "schema",
+        help="print the JSON Schema of spec files",
+        usage="imgwriter schema",
+        description=DESCRIPTION,
+        formatter_class=Formatter,
+        allow_abbrev=False,
+    )
