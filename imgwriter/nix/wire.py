@@ -163,6 +163,18 @@ class Input:
         self._skip_padding(length, what)
         return content
 
+    def peek(self, length: int) -> bytes:
+        """Return the next ``length`` bytes, fewer at the end, and stay before them."""
+        self._fill(length)
+        return self._buffer[self._here : self._here + length]
+
+    def rest(self, limit: int) -> bytes:
+        """Return all bytes up to the end, of which there may be ``limit``."""
+        there = self._fill(limit + 1)
+        if there > limit:
+            raise SourceError(f"{self.origin} has more than {limit:,} bytes; give another file", self.path)
+        return self._take(there, "the rest")
+
     def at_end(self) -> bool:
         """Tell whether no byte follows."""
         return self._fill(1) == 0
