@@ -128,6 +128,14 @@ def test_zlib(disk: Volume, options: Options) -> None:
     check_with_dissect(content, disk)
 
 
+@given(disks(), PLAIN)
+def test_sifted(disk: Volume, options: Options) -> None:
+    content = assemble(plan(disk, options, None))
+    check(content, disk)
+    check_with_dissect(content, disk)
+    assert len(content) <= qcow2.encode(disk, options).size
+
+
 @given(disks(), ZSTD)
 def test_zstd(disk: Volume, options: Options) -> None:
     check(assemble(plan(disk, options, codec("zstd"))), disk)

@@ -53,8 +53,8 @@ def as_volume(content: bytes) -> Volume:
     return Volume(len(content), [extent(0, Bytes(content), "file")])
 
 
-def ready(volume: Volume, cluster_size: int = K64, name: str = "zlib", version: int = 3) -> Deferred:
-    return plan(volume, Options(cluster_size, version), codec(name))
+def ready(volume: Volume, cluster_size: int = K64, name: str | None = "zlib", version: int = 3) -> Deferred:
+    return plan(volume, Options(cluster_size, version), codec(name) if name else None)
 
 
 class Counted:
@@ -95,8 +95,30 @@ def test_the_last_cluster_is_filled_up_with_zeros() -> None:
     assert zlib.decompress(made.buffers[0], -12) == NOISE[:512] + bytes(K64 - 512)
 
 
-def test_buffers_of_a_job_survive_the_next() -> None:
-    deferred = ready(Volume(8 * MiB, [extent(0, Bytes(NOISE), "a"), extent(4 * MiB, Bytes(TEXT), "b")]))
+def test_without_a_codec_clusters_are_left_out_or_stay() -> None:
+    disk = Volume(
+        4 * K64, [extent(0, Bytes(bytes(K64)), "zeros"), extent(K64, Bytes(TEXT[: K64 + 1]), "text")]
+    )
+    made = ready(disk, name=None).make(0)
+    assert list(made.lengths) == [0, K64, K64]
+    assert [bytes(b) for b in made.buffers] == [TEXT[:K64], TEXT[K64 : K64 + 1].ljust(K64, b"\0")]
+
+
+@pytest.mark.parametrize("name", ["zlib", None])
+def test_nothing_of_a_job_is_left_for_the_next(name: str | None) -> None:
+    pieces = [extent(2 * MiB + n * 100_000 + 7, Bytes(TEXT[n : n + 1000]), n) for n in range(20)]
+    disk = Volume(5 * MiB, [extent(0, Bytes(NOISE[: 2 * MiB]), "noise"), *pieces])
+    for jobs in ((0, 1, 0), (1, 0, 1)):
+        deferred = ready(disk, name=name)
+        made = [deferred.make(job) for job in jobs]
+        again = [ready(disk, name=name).make(job) for job in jobs]
+        assert [[bytes(b) for b in m.buffers] for m in made] == [[bytes(b) for b in m.buffers] for m in again]
+
+
+@pytest.mark.parametrize("name", ["zlib", None])
+def test_buffers_of_a_job_survive_the_next(name: str | None) -> None:
+    disk = Volume(8 * MiB, [extent(0, Bytes(NOISE), "a"), extent(4 * MiB, Bytes(TEXT), "b")])
+    deferred = ready(disk, name=name)
     first = deferred.make(0)
     before = [bytes(b) for b in first.buffers]
     deferred.make(2)
@@ -270,9 +292,9 @@ def mixed(size: int) -> Volume:
     return Volume(size, extents)
 
 
-@pytest.mark.parametrize(("name", "version"), [("zlib", 2), ("zlib", 3), ("zstd", 3)])
+@pytest.mark.parametrize(("name", "version"), [("zlib", 2), ("zlib", 3), ("zstd", 3), (None, 2), (None, 3)])
 @pytest.mark.parametrize("cluster_size", [512, 4096, K64, 2 * MiB])
-def test_what_goes_in_comes_out(cluster_size: int, name: str, version: int) -> None:
+def test_what_goes_in_comes_out(cluster_size: int, name: str | None, version: int) -> None:
     disk = mixed(5_000_000)
     content = assemble(ready(disk, cluster_size, name, version))
     assert len(content) % cluster_size == 0
