@@ -139,7 +139,7 @@ def _build(arguments: Namespace) -> int:
         if not arguments.dry_run:
             if spec.streams:
                 _refuse_terminal()
-            with _progress(arguments) as progress:
+            with _progress(arguments, "writing") as progress:
                 result = write_image(plan, progress, started)
         text, document = report.text(plan, result), report.document(plan, result)
         return _report(arguments, text, document, spec.streams and result is not None)
@@ -159,7 +159,7 @@ def _convert(arguments: Namespace) -> int:
     if not arguments.dry_run:
         if spec.streams:
             _refuse_terminal()
-        with _progress(arguments) as progress:
+        with _progress(arguments, "converting") as progress:
             converted = convert_image(conversion, progress)
     text, document = (
         report.conversion(conversion, converted),
@@ -208,8 +208,8 @@ def _report(arguments: Namespace, text: str, document: Mapping[str, object], str
 
 
 @contextmanager
-def _progress(arguments: Namespace) -> Iterator[Progress | None]:
-    """Give a progress bar's function on a terminal, else None."""
+def _progress(arguments: Namespace, verb: str) -> Iterator[Progress | None]:
+    """Give a progress bar's function on a terminal, else None; ``verb`` is what it says besides files."""
     if arguments.quiet or not sys.stderr.isatty():
         yield None
         return
@@ -226,10 +226,10 @@ def _progress(arguments: Namespace) -> Iterator[Progress | None]:
     )
     # Drawn when the writer calls, not by a thread: a process with threads could not fork workers.
     with Bar(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
-        task = bar.add_task("writing", total=None)
+        task = bar.add_task(verb, total=None)
 
         def show_progress(done: Amount, total: Amount) -> None:
-            files = f"{done.files:,} of {total.files:,} files"
+            files = f"{verb}, {done.files:,} of {total.files:,} files" if total.files else verb
             bar.update(task, description=files, completed=done.bytes, total=total.bytes, refresh=True)
 
         yield show_progress

@@ -24,11 +24,12 @@ from imgwriter.extent import Volume
 from imgwriter.filedata import Amount
 from imgwriter.identifiers import DEFAULT_SEED
 from imgwriter.readers import Image
+from imgwriter.sink.tally import Tally
 from imgwriter.units import SECTOR, KiB, align_up
 from imgwriter.zeros import drop_zeros
 
 Progress: TypeAlias = Callable[[Amount, Amount], None]
-"""Called with (what is written, all of it): bytes and files."""
+"""Called with (what is done, all of it): bytes read to look for zeros, and bytes written; no files."""
 
 HostPath: TypeAlias = str | bytes | os.PathLike[str]
 
@@ -180,12 +181,12 @@ def convert_image(conversion: Conversion, progress: Progress | None = None) -> C
     """
     started = time.monotonic()
     spec = conversion.spec
-    content = _content(conversion)
-    total = encoder.total(content)
+    read, content = _content(conversion, progress)
+    total = Amount(read + encoder.total(content).bytes, 0)
 
     def tell(done: Amount) -> None:
         if progress is not None:
-            progress(done, total)
+            progress(Amount(read + done.bytes, 0), total)
 
     # Sifting is copying: two processes take as long as one, since one at a time may write into a file.
     workers = 1 if spec.format == "qcow2" else encoder.workers(spec, spec.workers)
@@ -198,16 +199,27 @@ def convert_image(conversion: Conversion, progress: Progress | None = None) -> C
     return Converted(conversion, written.size, written.allocated, checksum, time.monotonic() - started)
 
 
-def _content(conversion: Conversion) -> Volume | Deferred:
-    """Return the new file. A qcow2 leaves zeros out as it is written; for the others they are sought now."""
+def _content(conversion: Conversion, progress: Progress | None) -> tuple[int, Volume | Deferred]:
+    """Return the bytes that were read by now, and the new file.
+
+    A qcow2 leaves zeros out as it is written; for the others they are looked for here.
+    """
     spec = conversion.spec
     disk = Volume(conversion.size, conversion.image.volume.extents)
     if spec.format == "qcow2":
-        return encoder.sift(spec, disk)
+        return 0, encoder.sift(spec, disk)
+    read = 0
     if spec.format != "qcow2-compressed":
-        disk = drop_zeros(disk, _HOLE)
+        read = disk.allocated
+        disk = drop_zeros(disk, _HOLE, _reading(read, progress))
     seed = DEFAULT_SEED if spec.seed is None else spec.seed
-    return encoder.encode(spec, disk, seed, spec.time)
+    return read, encoder.encode(spec, disk, seed, spec.time)
+
+
+def _reading(size: int, progress: Progress | None) -> Callable[[int], None]:
+    """Return what counts bytes that are read, of ``size``, as the first half of the work."""
+    tally = Tally(None if progress is None else lambda done: progress(done, Amount(2 * size, 0)))
+    return lambda count: tally.add(count, 0)
 
 
 def _write_checksum(spec: ConvertSpec, runs: encoder.Runs, size: int) -> str | None:

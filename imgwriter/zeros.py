@@ -10,7 +10,7 @@ All of the volume is read once, a chunk at a time; when it is written the bytes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from imgwriter.extent import CHUNK, Buffer, Data, Extent, Volume
 from imgwriter.units import KiB, align_up
@@ -19,13 +19,16 @@ BLOCK = 64 * KiB
 """The usual cluster of a qcow2, and a step that does not cut files into pieces too small to move."""
 
 
-def drop_zeros(volume: Volume, block: int = BLOCK) -> Volume:
+def drop_zeros(
+    volume: Volume, block: int = BLOCK, progress: Callable[[int], None] = lambda count: None
+) -> Volume:
     """Return a volume of the same bytes whose extents have no block that is all zero.
 
     Args:
         volume: All of its extents are read.
         block: Bytes of a block, counted from the start of the volume: best the target's cluster. What an
             extent has of a block at its own start and end counts as a block.
+        progress: Called after each chunk that is read, with its bytes.
 
     Raises:
         SourceError: A source cannot be read, or is not what was scanned.
@@ -36,12 +39,14 @@ def drop_zeros(volume: Volume, block: int = BLOCK) -> Volume:
     zero_block = zeros[:block]
     extents = []
     for e in volume.extents:
-        for start, stop in _joined(_runs(e, block, zeros, zero_block)):
+        for start, stop in _joined(_runs(e, block, zeros, zero_block, progress)):
             extents.append(Extent(start, stop - start, e.data, e.data_start + start - e.start, e.label))
     return Volume(volume.size, extents)
 
 
-def _runs(e: Extent, block: int, zeros: bytearray, zero_block: bytearray) -> Iterator[tuple[int, int]]:
+def _runs(
+    e: Extent, block: int, zeros: bytearray, zero_block: bytearray, progress: Callable[[int], None]
+) -> Iterator[tuple[int, int]]:
     """Yield the blocks of an extent that are not zero, as intervals of the volume."""
     shift = e.data_start - e.start
     low = e.start
@@ -51,6 +56,7 @@ def _runs(e: Extent, block: int, zeros: bytearray, zero_block: bytearray) -> Ite
         # Most chunks are found all zero, or not, by their first bytes: the blocks are looked at only then.
         if (zeros if high - low == len(zeros) else zeros[: high - low]) != content:
             yield from _blocks(content, low, block, zero_block)
+        progress(high - low)
         low = high
 
 

@@ -1,0 +1,70 @@
+"""Conversions by the Python API: progress, and what is left when one fails."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from imgwriter import ConvertSpec, convert_image, plan_conversion
+from imgwriter.errors import OutputError, SourceError
+from imgwriter.filedata import Amount
+
+MiB = 1 << 20
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image.img"
+    path.write_bytes(os.urandom(9 * MiB) + bytes(3 * MiB) + b"x" * MiB)
+    return path
+
+
+@pytest.mark.parametrize("name", ["raw", "qcow2", "qcow2-compressed", "vpc", "vdi"])
+def test_progress_goes_up_to_all_of_it(name: str, image: Path, tmp_path: Path) -> None:
+    seen: list[tuple[Amount, Amount]] = []
+    spec = ConvertSpec(source=image, output=tmp_path / "out", format=name)
+    converted = convert_image(plan_conversion(spec), lambda done, total: seen.append((done, total)))
+    done, total = seen[-1]
+    assert done == total and done.bytes >= 10 * MiB and done.files == 0
+    assert [d.bytes for d, _ in seen] == sorted(d.bytes for d, _ in seen)
+    assert converted.size == (tmp_path / "out").stat().st_size
+
+
+@pytest.mark.parametrize("name", ["raw", "qcow2", "qcow2-compressed", "vpc", "vdi"])
+def test_an_exception_from_progress_leaves_nothing(name: str, image: Path, tmp_path: Path) -> None:
+    def cancel(done: Amount, total: Amount) -> None:
+        raise RuntimeError("cancelled")
+
+    spec = ConvertSpec(source=image, output=tmp_path / "out", format=name)
+    with pytest.raises(RuntimeError, match="cancelled"):
+        convert_image(plan_conversion(spec), cancel)
+    assert sorted(os.listdir(tmp_path)) == ["image.img"]
+
+
+def test_a_checksum_is_written_beside(image: Path, tmp_path: Path) -> None:
+    spec = ConvertSpec(source=image, output=tmp_path / "out.vdi", format="vdi", sha256=True)
+    converted = convert_image(plan_conversion(spec))
+    assert converted.sha256 is not None
+    assert (tmp_path / "out.vdi.sha256").read_text() == f"{converted.sha256}  out.vdi\n"
+
+
+def test_a_source_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="missing"):
+        plan_conversion(ConvertSpec(source=tmp_path / "missing.img", output=tmp_path / "out", format="vdi"))
+
+
+def test_a_source_that_changes_meanwhile(image: Path, tmp_path: Path) -> None:
+    conversion = plan_conversion(ConvertSpec(source=image, output=tmp_path / "out", format="raw"))
+    with image.open("r+b") as file:
+        file.truncate(10 * MiB)
+    with pytest.raises(SourceError, match=r"image\.img"):
+        convert_image(conversion)
+    assert sorted(os.listdir(tmp_path)) == ["image.img"]
+
+
+def test_an_output_that_cannot_be(image: Path, tmp_path: Path) -> None:
+    spec = ConvertSpec(source=image, output=tmp_path / "none" / "out", format="qcow2")
+    with pytest.raises(OutputError, match="make the directory first"):
+        convert_image(plan_conversion(spec))
