@@ -146,12 +146,12 @@ def test_jobs_are_2_mib_of_what_is_touched(cluster_size: int) -> None:
 
 
 def test_extents_in_one_cluster_are_one_job() -> None:
-    # 2 MiB but for a byte, then one in the same cluster as its end, then one in the next.
-    disk = Volume(
-        4 * MiB,
-        [covered(4096 - 10, 2 * MiB - 5), covered(2 * MiB - 4, 2 * MiB - 3), covered(2 * MiB, 2 * MiB + 1)],
-    )
-    assert [w.bytes for w in ready(disk, 4096).weights] == [2 * MiB - 4096 + 6, 1]
+    # The third would be too much, but it begins in the second's cluster. Then the next 2 MiB are another job.
+    pieces = [(0, MiB), (2 * MiB, 2 * MiB + 100), (2 * MiB + 200, 4 * MiB), (4 * MiB, 4 * MiB + 1)]
+    disk = Volume(5 * MiB, [covered(low, high) for low, high in pieces])
+    deferred = ready(disk, 4096)
+    assert [w.bytes for w in deferred.weights] == [3 * MiB - 100, 1]
+    assert [len(deferred.make(job).lengths) for job in (0, 1)] == [768, 1]
 
 
 def test_files_of_a_pack_are_read_once() -> None:
