@@ -127,7 +127,8 @@ class NarReader:
         root = self._node(b"the root")
         if root.entries is not None:
             self._fill(root)
-        self._expect(_CLOSE)
+        else:
+            self._expect(_CLOSE)
         return Archive(root, stream.end_sum())
 
     def _fill(self, root: Inode) -> None:
@@ -149,12 +150,13 @@ class NarReader:
                 here, before = inode, b""
                 if len(above) == MAX_DEPTH:
                     raise stream.refused(f"more than {MAX_DEPTH:,} directories in one another")
-            elif above:
-                if not skip(_CLOSE_ENTRY):
-                    raise stream.unexpected(_OPEN_ENTRY, _CLOSE_ENTRY)
-                here, before = above.pop()
-            else:
+                continue
+            closing = _CLOSE_ENTRY if above else _CLOSE
+            if not skip(closing):
+                raise stream.unexpected(_OPEN_ENTRY, closing)
+            if not above:
                 return
+            here, before = above.pop()
 
     def _name(self, before: bytes) -> bytes:
         """Return the name of the entry that comes next, which is behind ``before`` in order."""
@@ -220,7 +222,7 @@ def chunks(root: Inode) -> Iterator[Buffer]:
     Raises:
         SourceError: As :func:`nar_hash`.
     """
-    return _Writer().write(root)
+    return _Writer().pieces(root)
 
 
 _BUFFER = 1 << 20
@@ -240,7 +242,7 @@ class _Writer:
         self._end = 0
         self._names: list[bytes] = []  # of what is being written, from the root on
 
-    def write(self, root: Inode) -> Iterator[Buffer]:
+    def pieces(self, root: Inode) -> Iterator[Buffer]:
         """Yield the NAR of ``root``."""
         self._put(MAGIC)
         yield from self._node(root)
