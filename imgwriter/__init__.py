@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from imgwriter.convert import Conversion, Converted, ConvertSpec, convert_image, plan_conversion
     from imgwriter.errors import ImgwriterError
     from imgwriter.spec import Content, ImageSpec
+    from imgwriter.spec_file import read_spec
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ __all__ = [
     "convert_image",
     "plan_conversion",
     "plan_image",
+    "read_spec",
     "write_image",
 ]
 
@@ -51,6 +53,7 @@ _HOME = {
     "convert_image": "imgwriter.convert",
     "plan_conversion": "imgwriter.convert",
     "plan_image": "imgwriter.build",
+    "read_spec": "imgwriter.spec_file",
     "write_image": "imgwriter.build",
 }
 

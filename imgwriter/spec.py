@@ -216,12 +216,12 @@ class ImageSpec(ContainerOptions):
         ContainerOptions.__post_init__(self)
         for check in (
             _check_choices,
+            spec_nix.check,
             _check_inputs,
             _check_sizes,
             _check_file_system,
             _check_fat,
             _check_output,
-            spec_nix.check,
         ):
             check(self)
 

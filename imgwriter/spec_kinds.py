@@ -185,7 +185,7 @@ def _read_content(value: object, where: Where) -> Content:
         place = where.within(f".{key}")
         if given is not None:
             fields[key] = _path(given, place) if key == "source" else _text(given, place, CONTENT_KEYS[key])
-    for key in ("source", "target"):
+    for key in _NEEDED:
         if not fields.get(key):
             raise SpecError(f"{where.file}: {where.key} has no {key}; give source and target")
     return Content(**fields)
@@ -243,13 +243,15 @@ CONTENT_KEYS = {
     "user": "a name, or a number as text",
     "group": "a name, or a number as text",
 }
+_NEEDED = ("source", "target")
 _CONTENT_SCHEMA: Schema = {
     "type": "object",
     "properties": {
-        key: {"type": "string" if key in ("source", "target") else ["string", "null"], "description": words}
+        key: {"description": words}
+        | ({"type": "string", "minLength": 1} if key in _NEEDED else {"type": ["string", "null"]})
         for key, words in CONTENT_KEYS.items()
     },
-    "required": ["source", "target"],
+    "required": list(_NEEDED),
     "additionalProperties": False,
 }
 

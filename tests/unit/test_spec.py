@@ -14,6 +14,8 @@ from imgwriter.units import MiB
 
 SOME_UUID = UUID("12345678-1234-5678-1234-567812345678")
 ESP_FILE = (Content("loader.efi", "/EFI/BOOT/BOOTX64.EFI"),)
+TOPLEVEL = "/nix/store/0p1cg7g7n9s1jvpxmk5ylv3wmpvqbpgl-nixos-system"
+SYSTEM = {"trees": (), "toplevel": TOPLEVEL, "closures": ["registration"], "install_boot_loader": False}
 
 
 def spec(**given: Any) -> ImageSpec:
@@ -90,6 +92,50 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
             {"hash_seed": SOME_UUID},
         )
     ),
+    ({"name": "a/b"}, "name 'a/b'"),
+    ({"trees": ["-"], "closures": ["-"]}, "standard input is given as a tree or closure twice"),
+    (
+        {"root_variant": "nixos-enter"},
+        "root variant 'nixos-enter' is unknown; use one of prepare-root, install",
+    ),
+    ({"size_formula": "du"}, "size formula 'du' is unknown; use one of closed, nixpkgs"),
+    ({"size_formula": "nixpkgs", "disk_size": MiB}, "a size formula has no meaning"),
+    ({**SYSTEM, "toplevel": "result"}, "toplevel: result is not in the store /nix/store"),
+    ({**SYSTEM, "toplevel": TOPLEVEL + "/init"}, "is no store path"),
+    ({**SYSTEM, "additional_paths": [TOPLEVEL, "/bin"]}, "additional path: /bin is not in the store"),
+    ({**SYSTEM, "channel": "/nix/store/x"}, "channel: /nix/store/x is no store path"),
+    ({**SYSTEM, "channel": TOPLEVEL, "nixpkgs": "."}, "both a channel and the nixpkgs"),
+    ({**SYSTEM, "nix_version": (2, -1)}, "Nix version (2, -1)"),
+    *(
+        ({**SYSTEM, "closures": (), **more}, "no closure says which store paths go in; give one")
+        for more in ({}, {"toplevel": None, "store_root": "/mnt"}, {"toplevel": None, "verify_nar": False})
+    ),
+    *(
+        ({**SYSTEM, "toplevel": None, **more}, "there is no toplevel to prepare a root for; give one")
+        for more in (
+            {"channel": TOPLEVEL},
+            {"nixpkgs": "."},
+            {"config_file": "c"},
+            {"root_variant": "install"},
+        )
+    ),
+    *(
+        ({**SYSTEM, "only_nix_store": True, **more}, "in an image of the Nix store alone the contents must")
+        for more in (
+            {"trees": ["rootfs"]},
+            {"contents": [Content("a", "/a")]},
+            {"config_file": "c"},
+            {"install_boot_loader": True},
+        )
+    ),
+    ({**SYSTEM, "install_boot_loader": None}, "by a guest, which imgwriter does not have yet"),
+    ({**SYSTEM, "install_boot_loader": True}, "give --no-install-boot-loader"),
+    ({"install_boot_loader": True}, "give --no-install-boot-loader"),
+    ({"touch_efi_vars": True}, "only with a partition table of hybrid, efi, efixbootldr, legacy+gpt"),
+    ({"touch_efi_vars": True, "partition_table": "efi"}, "EFI variables are written by a guest"),
+    ({"mem_size": 0}, "memory of 0 MiB"),
+    ({"post_vm": "rm -r $out"}, "postVM is shell code, and imgwriter runs no other program"),
+    ({"deterministic": False}, "imgwriter's images are deterministic always"),
     ({"base_name": ""}, "base name ''"),
     ({"base_name": "a/b"}, "base name 'a/b'"),
     ({"base_name": ".."}, "base name '..'"),
@@ -122,6 +168,11 @@ def test_refuses(given: dict[str, Any], words: str) -> None:
         {"esp_contents": ESP_FILE, "boot_contents": ESP_FILE, "partition_table": "efixbootldr"},
         {"fat_volume_id": (1 << 32) - 1, "partition_table": "hybrid"},
         {"fat_type": 12, "fs_type": "vfat", "partition_table": "none"},
+        SYSTEM,
+        {**SYSTEM, "toplevel": None},
+        {**SYSTEM, "only_nix_store": True, "install_boot_loader": None},
+        {**SYSTEM, "copy_channel": False, "channel": TOPLEVEL, "config_file": "c", "nix_version": (2, 8)},
+        {"mem_size": 1, "post_vm": "", "size_formula": "nixpkgs", "install_boot_loader": False},
     ],
     ids=str,
 )
@@ -136,6 +187,22 @@ def test_facts_about_the_tables_are_what_disk_lays_out() -> None:
         roles = {partition.role for partition in layout.partitions}
         assert ("esp" in roles) == (kind in ESP_TABLES)
         assert ("boot" in roles) == (kind in BOOT_TABLES)
+
+
+def test_the_label_of_a_store_is_nixpkgs() -> None:
+    """Source: make-disk-image.nix: ``label ? if onlyNixStore then "nix-store" else "nixos"``."""
+    assert spec(**SYSTEM, only_nix_store=True).root_label == "nix-store"
+    assert spec(**SYSTEM, only_nix_store=True, label="x").root_label == "x"
+
+
+def test_the_name_is_the_directory_where_no_output_is_given() -> None:
+    assert spec(name="image").directory == "image"
+    assert spec(name="image", output="out").directory == "out"
+
+
+def test_a_boot_loader_is_for_systems() -> None:
+    assert not spec().installs_boot_loader and not spec(**SYSTEM).installs_boot_loader
+    assert not spec(**{**SYSTEM, "install_boot_loader": None, "only_nix_store": True}).installs_boot_loader
 
 
 def test_has_fat() -> None:
