@@ -91,6 +91,7 @@ KEYS = (
     Key("clamp", SECONDS, "The time that no file's exceeds; SOURCE_DATE_EPOCH where that is set."),
     # A NixOS system
     Key("toplevel", TEXT, "The NixOS system that the root is prepared for, a store path."),
+    Key("shell", TEXT, "What /bin/sh points to: a program in the store, or a store path with bin/sh in it."),
     Key("closures", PATHS, "Files and directories that say which store paths go in.", "closure"),
     Key("store_root", PATH, "The directory that the host's nix/store is in; / unless given."),
     Key("verify_nar", BOOLEAN, "Whether a store path is hashed where its hash is known; true unless given."),

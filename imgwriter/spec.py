@@ -123,6 +123,8 @@ class ImageSpec(ContainerOptions):
         sync: Whether to wait until the image is on the disk.
         workers: How many processes write or compress, or None for as many as pay.
         toplevel: The NixOS system that the root is prepared for, a store path, or None.
+        shell: What /bin/sh points to: a program in the store, or a store path with bin/sh in it; None: the
+            system's own.
         closures: Files and directories of the host that say which store paths go in (docs/inputs-nix.md).
         store_root: The directory that the host's ``nix/store`` is in; None for the host's root.
         verify_nar: Whether a store path is hashed where its closure says its hash.
@@ -132,6 +134,7 @@ class ImageSpec(ContainerOptions):
         additional_paths: Store paths that go in beside the toplevel's closure.
         config_file: What /etc/nixos/configuration.nix is, or None.
         only_nix_store: Whether the image's root is what /nix/store has, and nothing else goes in.
+        shell: What /bin/sh points to: a store path, or a program in one; None for the system's own.
         root_variant: Which script prepares the root: one of :data:`spec_nix.ROOT_VARIANTS`.
         nix_version: (major, minor) of the Nix whose database is written, or None for a recent one.
         install_boot_loader: Whether a boot loader is installed; None: where there is a toplevel.
@@ -185,6 +188,7 @@ class ImageSpec(ContainerOptions):
     fat_volume_id: int | None = None
 
     toplevel: str | None = None
+    shell: str | None = None
     closures: Sequence[HostPath] = ()
     store_root: HostPath | None = None
     verify_nar: bool = True
@@ -194,6 +198,7 @@ class ImageSpec(ContainerOptions):
     additional_paths: Sequence[str] = ()
     config_file: HostPath | None = None
     only_nix_store: bool = False
+    shell: str | None = None
     root_variant: str = "prepare-root"
     nix_version: tuple[int, int] | None = None
     install_boot_loader: bool | None = None

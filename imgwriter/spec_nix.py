@@ -85,6 +85,7 @@ def _check_closure(spec: ImageSpec) -> None:
                 "nixpkgs for a channel": spec.nixpkgs,
                 "a channel": spec.channel,
                 "a configuration file": spec.config_file,
+                "a shell": spec.shell,
                 "a variant of the root": spec.root_variant != ROOT_VARIANTS[0],
             },
         )

@@ -194,6 +194,7 @@ def _add_nixos(parser: argparse.ArgumentParser) -> None:
         metavar="STORE_PATH",
         help="a store path beside the toplevel's closure; may be repeated",
     )
+    add("--shell", metavar="STORE_PATH", help="what /bin/sh points to (default: the system's own)")
     add("--config-file", metavar="FILE", help="what /etc/nixos/configuration.nix is")
     add(
         "--only-nix-store",

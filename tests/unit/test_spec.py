@@ -117,6 +117,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
             {"nixpkgs": "."},
             {"config_file": "c"},
             {"root_variant": "install"},
+            {"shell": TOPLEVEL},
         )
     ),
     *(
