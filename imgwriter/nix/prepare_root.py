@@ -68,7 +68,7 @@ class RootRequest:
     """What the root is made of.
 
     Attributes:
-        system: The store path of the system (config.system.build.toplevel).
+        toplevel: The store path of the system (config.system.build.toplevel).
         store: Every path of the closure with its tree, by whole store path.
         database: db.sqlite of that closure.
         channel: The store path that becomes root's channel, or None.
@@ -80,7 +80,7 @@ class RootRequest:
         time: mtime of what is made here, seconds since the epoch.
     """
 
-    system: bytes
+    toplevel: bytes
     store: Mapping[bytes, Inode]
     database: bytes
     channel: bytes | None = None
@@ -108,6 +108,23 @@ def prepare(root: Inode, request: RootRequest) -> None:
         steps.copy(CONFIGURATION, request.configuration)
 
 
+def fill(root: Inode, store: Mapping[bytes, Inode], database: bytes, time: int) -> None:
+    """Put a store and its database into the tree of ``root``, and no system.
+
+    Args:
+        root: Changed in place.
+        store: Trees by whole store path; they become part of the tree.
+        database: db.sqlite of those paths.
+        time: mtime of what is made here, seconds since the epoch.
+
+    Raises:
+        SourceError: As :func:`prepare`.
+    """
+    steps = _Steps(root, time)
+    steps.directory(STORE_DIR, 0o1775)
+    _fill_store(steps, store, database)
+
+
 def _prepare_root(steps: _Steps, request: RootRequest) -> None:
     for name in (b"dev", b"proc", b"sys", b"etc", b"run", b"home"):
         steps.directory(b"/" + name)
@@ -120,10 +137,10 @@ def _prepare_root(steps: _Steps, request: RootRequest) -> None:
         steps.directory(b"/nix/var/nix/" + name)
     steps.directory(b"/nix/var/log/nix/drvs")
     steps.directory(STORE_DIR, 0o1775)
-    _fill_store(steps, request)
+    _fill_store(steps, request.store, request.database)
     steps.directory(b"/bin")
     steps.symlink(b"/bin/sh", _shell(steps.root, request))
-    _set_profile(steps, request, SYSTEM_PROFILE, request.system)
+    _set_profile(steps, request, SYSTEM_PROFILE, request.toplevel)
     steps.symlink(b"/run/current-system", SYSTEM_PROFILE)
     steps.directory(b"/nix/var/nix/profiles")
     steps.directory(b"/nix/var/nix/profiles/nixup", 0o1777)
@@ -139,20 +156,20 @@ def _install(steps: _Steps, request: RootRequest) -> None:
     steps.directory(STORE_DIR + b"/.links")
     for name in (b"db", b"temproots", b"gcroots/per-user", b"profiles/per-user"):
         steps.directory(b"/nix/var/nix/" + name)
-    _fill_store(steps, request)
+    _fill_store(steps, request.store, request.database)
     if request.channel is not None:
         steps.directory(b"/nix/var/nix/profiles/per-user/root")
         _set_profile(steps, request, CHANNELS_PROFILE, request.channel)
         _link_channels(steps)
-    _set_profile(steps, request, SYSTEM_PROFILE, request.system)
+    _set_profile(steps, request, SYSTEM_PROFILE, request.toplevel)
     steps.directory(b"/etc")
 
 
-def _fill_store(steps: _Steps, request: RootRequest) -> None:
+def _fill_store(steps: _Steps, paths: Mapping[bytes, Inode], database: bytes) -> None:
     """Put in the closure's paths, and the database that knows them."""
     store = steps.directory(STORE_DIR, None)
     assert store.entries is not None
-    for name, inode in store_entries(request.store).items():
+    for name, inode in store_entries(paths).items():
         if name in store.entries:
             path = STORE_DIR + b"/" + name
             raise SourceError(
@@ -161,7 +178,7 @@ def _fill_store(steps: _Steps, request: RootRequest) -> None:
                 path,
             )
         store.entries[name] = inode
-    steps.file(b"/nix/var/nix/db/db.sqlite", request.database)
+    steps.file(b"/nix/var/nix/db/db.sqlite", database)
     steps.file(b"/nix/var/nix/db/schema", SCHEMA)
 
 
@@ -195,9 +212,9 @@ def _shell(root: Inode, request: RootRequest) -> bytes:
         if _runs(root, candidate):
             return candidate
     raise SourceError(
-        f"the closure of {show(request.system)} has no shell for /bin/sh, at sw/bin/sh or in a bash; "
+        f"the closure of {show(request.toplevel)} has no shell for /bin/sh, at sw/bin/sh or in a bash; "
         "name one with --shell, or choose --root-variant install, which leaves /bin/sh to the activation",
-        request.system,
+        request.toplevel,
     )
 
 
@@ -206,13 +223,13 @@ def _shells(root: Inode, request: RootRequest) -> list[bytes]:
     found = []
     lookup = Lookup(root)
     try:
-        programs = lookup.find(request.system + b"/sw/bin").entries or {}
+        programs = lookup.find(request.toplevel + b"/sw/bin").entries or {}
     except SourceError:
         programs = {}
     link = programs.get(b"sh")
     if link is not None:
         direct = link.target.startswith(STORE_DIR + b"/")
-        found.append(link.target if direct else request.system + b"/sw/bin/sh")
+        found.append(link.target if direct else request.toplevel + b"/sw/bin/sh")
     packages = [path for path in request.store if _BASH.match(base_name(path))]
     found += [path + b"/bin/sh" for path in sorted(packages, key=lambda path: (base_name(path)[33:], path))]
     return found
