@@ -134,7 +134,6 @@ class ImageSpec(ContainerOptions):
         additional_paths: Store paths that go in beside the toplevel's closure.
         config_file: What /etc/nixos/configuration.nix is, or None.
         only_nix_store: Whether the image's root is what /nix/store has, and nothing else goes in.
-        shell: What /bin/sh points to: a store path, or a program in one; None for the system's own.
         root_variant: Which script prepares the root: one of :data:`spec_nix.ROOT_VARIANTS`.
         nix_version: (major, minor) of the Nix whose database is written, or None for a recent one.
         install_boot_loader: Whether a boot loader is installed; None: where there is a toplevel.
@@ -198,7 +197,6 @@ class ImageSpec(ContainerOptions):
     additional_paths: Sequence[str] = ()
     config_file: HostPath | None = None
     only_nix_store: bool = False
-    shell: str | None = None
     root_variant: str = "prepare-root"
     nix_version: tuple[int, int] | None = None
     install_boot_loader: bool | None = None

@@ -28,7 +28,7 @@ LAYERS = {
     "extent": 1, "filedata": 1, "deferred": 1, "worker": 1, "tree.inventory": 1, "spec": 1, "identifiers": 1,
     "compression": 1, "container": 1, "values": 1, "spec_nix": 1,
     "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2, "qcow2": 2, "qcow2_tables": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
-    "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3, "encoder": 3,
+    "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3, "encoder": 3, "nixpkgs_size": 3,
     "nearest": 0, "spec_kinds": 3, "schema": 3, "spec_file": 3,
     "nix.path_info": 1, "nix.hashes": 1, "nix": 3,
     "build": 4, "convert": 4, "": 4,
@@ -67,6 +67,7 @@ SIDEWAYS = {
 LAZY = {
     ("cli", "imgwriter.build"): "construct, pyfatfs and all the planning: --version and --help need none",
     ("cli", "imgwriter.report"): "with build",
+    ("build", "imgwriter.nix.system"): "what only NixOS needs",
     ("cli", "imgwriter.convert"): "as build",
     ("cli", "imgwriter.options.build"): "with the command",
     ("cli", "imgwriter.schema"): "only for this command",

@@ -2,8 +2,8 @@
 
 ::
 
-    trees ──read──> layers ──merge──> tree ──graft contents──> ──overrides──> ──times──> Inventory
-    (directory, tar)                     ──break links (when asked)──────────────────┘
+    trees ──read──> layers ──merge──> tree ──graft contents, prepare──> ──overrides──> ──times──> Inventory
+    (directory, tar)                     ──break links (when asked)──────────────────────┘
 
 File contents are not read here, with three exceptions: ``--holes detect`` looks for zeros, a compressed
 or streamed tar is spooled, and names of users and groups are looked up in the image's own account files.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import gc
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -48,6 +48,7 @@ class TreeRequest:
         hard_links: "error" or "break".
         time: Seconds since the epoch, for what imgwriter makes itself.
         clamp: Seconds since the epoch that no mtime of a source may exceed, or None.
+        prepare: Called with the root when trees and contents are in it, before overrides; or None.
         spool_directory: Where the contents of compressed and streamed tars are kept meanwhile, in a file
             without a name; None: the system's place for temporary files.
     """
@@ -63,6 +64,7 @@ class TreeRequest:
     hard_links: str = "error"
     time: int = 1
     clamp: int | None = None
+    prepare: Callable[[Inode], None] | None = None
     spool_directory: bytes | None = None
 
 
@@ -95,6 +97,8 @@ def scan(request: TreeRequest) -> Scan:
         for tree in request.trees:
             layers.merge(root, _read_tree(tree, rules, request.spool_directory))
         graft(root, request.contents, rules, request.content_nest)
+        if request.prepare is not None:
+            request.prepare(root)
         if request.overrides is not None:
             overrides.apply(root, entries, show(request.overrides), request.time)
         inventory = Inventory(root)
