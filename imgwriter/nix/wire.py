@@ -273,16 +273,17 @@ class Input:
 
     def _pieces(self, length: int, what: str) -> Iterator[bytes]:
         """Yield the next ``length`` bytes as they come."""
-        while length:
+        at, left = self.position, length
+        while left:
             there = self._fill(1)
             if there == 0:
-                raise self._cut_off(length, what)
-            count = min(there, length)
+                raise self._cut_off(length, what, at)
+            count = min(there, left)
             yield self._take(count, what)
-            length -= count
+            left -= count
 
-    def _cut_off(self, length: int, what: str) -> SourceError:
-        return self.refused(f"cut off within {what}, of which {length:,} bytes should follow")
+    def _cut_off(self, length: int, what: str, at: int | None = None) -> SourceError:
+        return self.refused(f"cut off within {what}, of which {length:,} bytes should follow", at)
 
 
 def _strings_in_common(found: bytes, expected: bytes) -> int:

@@ -101,7 +101,7 @@ def test_a_registration_with_derivers(read: Read) -> None:
 
 
 def test_references_are_sorted(read: Read) -> None:
-    turned = registration().replace(LIB + b"\n" + APP, APP + b"\n" + LIB)
+    turned = registration().replace(b"2\n" + LIB + b"\n" + APP, b"2\n" + APP + b"\n" + LIB)
     assert turned != registration() and read(turned).infos == HASHED
 
 
