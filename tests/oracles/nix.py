@@ -74,11 +74,11 @@ class Nix:
     def build_closure(self, *attributes: str) -> dict[str, str]:
         """Build attributes of the small closure and return their store paths by name."""
         arguments = [word for name in attributes for word in ("-A", name)]
-        paths = self.build(CLOSURE, *arguments, "--arg", "busybox", self._busybox)
+        paths = self.build(CLOSURE, *arguments, "--arg", "busybox", self.busybox)
         return dict(zip(attributes, paths, strict=True))
 
     @cached_property
-    def _busybox(self) -> Path:
+    def busybox(self) -> Path:
         # From a directory: a file of its own would be called HASH-busybox, and busybox goes by its name.
         place = self.folder / "busybox"
         place.mkdir()
@@ -109,7 +109,7 @@ class Nix:
         return (self.real(self.build_closure("graph")["graph"]) / "closure").read_text()
 
     def structured_graph(self) -> str:
-        """Return what it gives with structured attributes: JSON, whose ``closure`` is toplevel's and channel's."""
+        """Return what it gives with structured attributes: JSON; ``closure`` is of toplevel and channel."""
         return self.real(self.build_closure("structuredGraph")["structuredGraph"]).read_text()
 
     def closure_info(self) -> tuple[str, str]:
