@@ -40,8 +40,8 @@ from imgwriter.nix.wire import ALIGNMENT, STANDARD_INPUT, Input, Sum, open_input
 from imgwriter.tree.inventory import Inode
 from imgwriter.units import MiB
 
-MAX_TEXT = 1024 * MiB
-"""Bytes that a text may have: a closure of a hundred thousand paths has a tenth of them."""
+MAX_TEXT = 256 * MiB
+"""Bytes that a text may have. A NixOS of 2,000 paths has 1 MiB."""
 
 MIN_NAR_SIZE = 96
 """Bytes of the smallest NAR, an empty directory's."""

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 from imgwriter.errors import SourceError, show
 from imgwriter.nix.hashes import parse_sha256
-from imgwriter.nix.path_info import PathInfo
+from imgwriter.nix.path_info import MAX_PATH, PathInfo
 
 _MAX_SIZE = (1 << 63) - 1
 _SHOWN = 100
@@ -113,8 +113,10 @@ def _path_info(entry: Object, where: str) -> PathInfo:
 
 
 def _path(value: object, what: str) -> bytes:
-    if not isinstance(value, str) or not value.startswith("/") or not value.isascii():
+    if not isinstance(value, str) or not value.startswith("/") or len(value) > MAX_PATH:
         raise ValueError(f"{what} is {_shown(value)}, not a store path")
+    if not value.isascii() or not value.isprintable():
+        raise ValueError(f"{what} is {_shown(value)}, and a store path has other characters")
     return value.encode()
 
 

@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 from imgwriter.errors import show
 from imgwriter.nix.nar import MAGIC, NarReader
-from imgwriter.nix.path_info import PathInfo
+from imgwriter.nix.path_info import MAX_PATH, PathInfo
 from imgwriter.nix.wire import Input, number, open_input
 from imgwriter.tree.inventory import Inode
 
@@ -33,7 +33,6 @@ BEGINNING = _ANOTHER + MAGIC
 NOTHING = _END
 """A stream without a path."""
 
-_MAX_PATH = 4095
 _MAX_REFERENCES = 1 << 20
 _MAX_SIGNATURE = 64 << 10
 
@@ -92,7 +91,7 @@ def _paths(stream: Input) -> Iterator[Exported]:
             raise stream.refused("no 0x4558494e behind a NAR")
         path = _store_path(stream, "a store path")
         references = _references(stream, path)
-        deriver = stream.string("a deriver", _MAX_PATH) or None
+        deriver = stream.string("a deriver", MAX_PATH) or None
         if stream.skip(_SIGNED):
             stream.string("a signature", _MAX_SIGNATURE)
         elif not stream.skip(_UNSIGNED):
@@ -117,7 +116,7 @@ def _references(stream: Input, path: bytes) -> tuple[bytes, ...]:
 
 def _store_path(stream: Input, what: str) -> bytes:
     at = stream.position
-    path = stream.string(what, _MAX_PATH)
+    path = stream.string(what, MAX_PATH)
     if not path.startswith(b"/") or b"\0" in path:
         raise stream.refused(f"'{show(path)}' is no path", at)
     return path

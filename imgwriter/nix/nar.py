@@ -225,8 +225,8 @@ def chunks(root: Inode) -> Iterator[Buffer]:
     return _Writer().pieces(root)
 
 
-_BUFFER = 1 << 20
-_PACKED = 256 << 10  # files up to here are read into the buffer
+_BUFFER = 128 << 10  # small enough to stay in the cache until it is hashed
+_PACKED = 128 << 10  # files up to here are read into the buffer
 _SLACK = 128 << 10  # room for a name and a target, of any source, between two looks at what is left
 _ZEROS = bytes(CHUNK)
 _LAST = (b"", None)  # behind a directory's entries

@@ -20,6 +20,9 @@ STORE_DIR = b"/nix/store"
 MAX_NAME = 211
 """Bytes of a store path's name. Spec: Nix, src/libstore/path.hh, StorePath::MaxPathLen."""
 
+MAX_PATH = 4095
+"""Bytes of any path. Spec: Linux, include/uapi/linux/limits.h, PATH_MAX, which counts a NUL."""
+
 # The 32 digits are nix32's: no e, o, t, u. A name is not a dot or two, alone or before a dash.
 # Spec: Nix manual, "Store Path"; src/libstore/path.cc, checkName.
 _BASE_NAME = re.compile(rb"[0-9a-df-np-sv-z]{32}-(?!\.\.?(?:-|\Z))[0-9a-zA-Z+\-._?=]{1,%d}" % MAX_NAME)

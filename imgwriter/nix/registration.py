@@ -24,7 +24,7 @@ from typing import NoReturn
 
 from imgwriter.errors import SourceError, show
 from imgwriter.nix.hashes import parse_sha256
-from imgwriter.nix.path_info import PathInfo
+from imgwriter.nix.path_info import MAX_PATH, PathInfo
 
 _MAX_DIGITS = 18  # of a number that 63 bits hold
 _SHOWN = 100
@@ -149,9 +149,10 @@ def _references(source: Lines, start: int, count: int) -> tuple[bytes, ...]:
 
 
 def _path(source: Lines, index: int, wanted: str) -> bytes:
-    if index >= len(source.lines) or not source.lines[index].startswith(b"/"):
+    path = source.lines[index] if index < len(source.lines) else b""
+    if not path.startswith(b"/") or b"\0" in path or len(path) > MAX_PATH:
         source.refuse(index, wanted)
-    return source.lines[index]
+    return path
 
 
 def _hash(source: Lines, index: int) -> bytes:

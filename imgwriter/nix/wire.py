@@ -169,11 +169,21 @@ class Input:
         return self._buffer[self._here : self._here + length]
 
     def rest(self, limit: int) -> bytes:
-        """Return all bytes up to the end, of which there may be ``limit``."""
-        there = self._fill(limit + 1)
-        if there > limit:
-            raise SourceError(f"{self.origin} has more than {limit:,} bytes; give another file", self.path)
-        return self._take(there, "the rest")
+        """Return all bytes from the position up to the end, of which there may be ``limit``; nothing is left.
+
+        Raises:
+            SourceError: There are more.
+        """
+        pieces = []
+        size = 0
+        while there := self._fill(1):
+            size += there
+            if size > limit:
+                raise SourceError(
+                    f"{self.origin} has more than {limit:,} bytes; give another file", self.path
+                )
+            pieces.append(self._take(there, "the rest"))
+        return b"".join(pieces)
 
     def at_end(self) -> bool:
         """Tell whether no byte follows."""

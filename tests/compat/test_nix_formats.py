@@ -48,7 +48,7 @@ def host_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in (b"deep/er/est", b"empty", b"n" * 255, b"\xff\xfe", b"a b\n"):
         os.makedirs(os.path.join(os.fsencode(top), name))
     (top / "none").touch()
-    for size in (1, 7, 8, 9, 4096, 262_143, 262_144, 262_145, 3_000_000):
+    for size in (1, 7, 8, 9, 4096, 131_071, 131_072, 131_073, 3_000_000):
         (top / f"size-{size}").write_bytes(random.Random(size).randbytes(size))
     (top / "deep/program").write_text("#!/bin/sh\n")
     (top / "deep/program").chmod(0o4711)

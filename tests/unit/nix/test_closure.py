@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,7 @@ RECORD = registration(HASHED[:1]).splitlines(keepends=True)
     [
         (1, b"store paths:\n", "line 1: has 'store paths:' where a store path should be"),
         (1, b"\n", "line 1: has an empty line where a store path should be"),
+        (1, b"/" * 4096 + b"\n", "' where a store path should be"),
         (2, b"sha256:0\n", "line 2: the hash 'sha256:0' has 1 digits"),
         (2, b"md5:" + b"0" * 32 + b"\n", "is not SHA-256"),
         (2, b"sha256:\xff\n", "line 2: the hash"),
@@ -237,7 +239,7 @@ RECORD = registration(HASHED[:1]).splitlines(keepends=True)
         (3, "\N{ARABIC-INDIC DIGIT ONE}".encode() + b"\n", "line 3"),
         (4, b"unknown-deriver\n", "line 4: has 'unknown-deriver' where a deriver or nothing should be"),
         (5, b"one\n", "line 5: has 'one' where the number of references should be"),
-        (5, b"0\n", "where a hash should be"),
+        (5, b"0\n", "line 7: is cut off where a hash should be"),
         (5, b"2\n", "line 7: is cut off where a reference should be"),
         (5, b"9" * 18 + b"\n", "line 7: is cut off where a reference should be"),
         (6, b"lib\n", "line 6: has 'lib' where a reference should be"),
@@ -245,8 +247,6 @@ RECORD = registration(HASHED[:1]).splitlines(keepends=True)
     ],
 )
 def test_a_line_that_is_wrong(read: Read, line: int, content: bytes, said: str) -> None:
-    if content == b"0\n":
-        said = "line 7: is cut off where a hash should be"
     assert said in refusal(read, b"".join([*RECORD[: line - 1], content, *RECORD[line:]]))
 
 
@@ -258,6 +258,11 @@ def test_an_empty_line_at_the_end_is_what_jq_leaves(read: Read) -> None:
 def test_a_reference_twice(read: Read) -> None:
     content = registration(HASHED[:1]).replace(b"\n1\n" + LIB, b"\n2\n" + LIB + b"\n" + LIB)
     assert f"line 7: has '{LIB.decode()}' where another reference should be" in refusal(read, content)
+
+
+def test_a_nul_far_behind(read: Read) -> None:
+    paths = b"".join(b"/nix/store/%032d-x\n" % number for number in range(200))
+    assert "line 201: has '/\\x00' where a store path should be" in refusal(read, paths + b"/\0")
 
 
 def test_a_path_twice_in_a_list(read: Read) -> None:
@@ -281,7 +286,9 @@ NAME = LIB.decode()
         ([{}], "path of entry 0 of the outermost value is missing, not a store path"),
         ([{"path": 5, "references": []}], "path of entry 0 of the outermost value is 5, not a store path"),
         ([{"path": "lib", "references": []}], "'lib', not a store path"),
-        ([{"path": "/nix/store/\xe9", "references": []}], "not a store path"),
+        ([{"path": "/nix/store/\xe9", "references": []}], "and a store path has other characters"),
+        ([{"path": "/nix/store/\0", "references": []}], "and a store path has other characters"),
+        ([{"path": "/" * 4096}], "path of entry 0 of the outermost value is '////"),
         ([{"path": NAME}], f"references of {NAME} is missing, not a list"),
         ([{**ENTRY, "references": "lib"}], f"references of {NAME} is a string, not a list"),
         ([{**ENTRY, "references": [None]}], f"a reference of {NAME} is missing, not a store path"),
@@ -465,3 +472,28 @@ def test_what_lies_there_against_what_nix_knows() -> None:
         with_nar(HASHED[0], Sum(HASHES[APP], SIZES[LIB]), "tree x")
     with pytest.raises(SourceError, match=rf"{NAME} has a NAR of 128 bytes in tree x, and Nix knows 120"):
         with_nar(HASHED[0], Sum(HASHES[LIB], 128), "tree x")
+
+
+@pytest.mark.parametrize("size, good", [(4999, True), (5000, True), (5001, False)])
+def test_texts_have_a_limit(read: Read, monkeypatch: pytest.MonkeyPatch, size: int, good: bool) -> None:
+    monkeypatch.setattr("imgwriter.nix.closure.MAX_TEXT", 5000)
+    content = b"[" + b" " * (size - 2) + b"]"
+    if good:
+        assert read(content).infos == ()
+    else:
+        assert "has more than 5,000 bytes" in refusal(read, content)
+
+
+def test_what_comes_through_a_pipe(tmp_path: Path) -> None:
+    """A text of many pipefuls, and an export, whose contents are kept meanwhile."""
+    paths = b"".join(b"/nix/store/%032d-x\n" % number for number in range(10_000))
+    for content, count in ((paths, 10_000), (stream(exported(LIB, b"x" * 300_000)), 1)):
+        fifo = tmp_path / str(count)
+        os.mkfifo(fifo)
+        writer = threading.Thread(target=fifo.write_bytes, args=(content,))
+        writer.start()
+        closure = read_closure(os.fsencode(fifo), spool_directory=os.fsencode(tmp_path))
+        writer.join()
+        assert len(closure.infos) == count
+    (data,) = (tree.data for tree in closure.trees.values())
+    assert data is not None and b"".join(map(bytes, data.chunks(0, len(data)))) == b"x" * 300_000
