@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import containers
-from measure import Contestant, MiB, imgwriter, measure, rounds, share, verdict
+from measure import Contestant, MiB, imgwriter, measure, median, memory, rounds, share, verdict
 
 LARGEST_DISK = "16777215MiB"
 """The largest file that ext4 holds, in whole MiB."""
@@ -43,7 +42,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="imgwriter beside mke2fs -d, tar, a loop mount with cp, and qemu-img"
     )
-    parser.add_argument("--only", choices=("raw", "containers", "convert"), help="one part (default all)")
+    parts = ("raw", "containers", "convert", "nix")
+    parser.add_argument("--only", choices=parts, help="one part (default all)")
     parser.add_argument("--tree", type=Path, help="a tree instead of the one made here")
     parser.add_argument("--runs", type=int, default=5, help="rounds (default 5)")
     parser.add_argument("--quick", action="store_true", help="a tenth of each tree, fewer rounds")
@@ -55,6 +55,10 @@ def _arguments() -> argparse.Namespace:
 def _run(arguments: argparse.Namespace, work: Path) -> None:
     small = 10 if arguments.quick else 1
     runs = min(arguments.runs, 3) if arguments.quick else arguments.runs
+    if arguments.only in (None, "nix"):
+        _closure(work, 100_000 // small, 1000 // small, runs)
+    if arguments.only == "nix":
+        return
     tree = arguments.tree or work / "share"
     kind = "existing" if arguments.tree else "share"
     entries, size = _tree(kind, tree, 50_000 // small, 700 // small)
@@ -100,15 +104,15 @@ def _beside_peers(tree: Path, work: Path, runs: int) -> None:
     if os.geteuid() == 0:
         contestants.append(_loop_mount(tree, work, size))
     results = rounds(contestants, work, runs)
-    median = {name: statistics.median(s.seconds for s in samples) for name, samples in results.items()}
+    seconds = {name: median(samples) for name, samples in results.items()}
     print(f"{'':22}{'seconds':>9}{'lowest':>9}{'memory':>10}   imgwriter / it   goal (least)")
     for name, samples in results.items():
         lowest = min(sample.seconds for sample in samples)
-        memory = max(sample.memory for sample in samples) / MiB
-        said = _against(median[own.name] / median[name], name)
+        peak = memory(samples)
+        said = _against(seconds[own.name] / seconds[name], name)
         if name == own.name:
-            said = f"{'':14}   150 MiB: {verdict(memory, 150, 150)}"
-        print(f"{name:22}{median[name]:9.2f}{lowest:9.2f}{memory:6.0f} MiB   {said}")
+            said = f"{'':14}   150 MiB: {verdict(peak, 150, 150)}"
+        print(f"{name:22}{seconds[name]:9.2f}{lowest:9.2f}{peak:6.0f} MiB   {said}")
     print()
 
 
@@ -124,7 +128,7 @@ def _largest_disk(tree: Path, work: Path, runs: int) -> None:
         imgwriter("a disk of 16 TiB", tree, work / "large", *efi, LARGEST_DISK),
     ]
     results = rounds(pair, work, runs, keep=True)
-    small, large = (statistics.median(s.seconds for s in results[each.name]) for each in pair)
+    small, large = (median(results[each.name]) for each in pair)
     for each, seconds in zip(pair, (small, large), strict=True):
         held = each.output.stat().st_blocks * 512 / MiB
         print(f"{each.name:22}{seconds:9.2f} s   {held:8.0f} MiB allocated")
@@ -137,9 +141,8 @@ def _one_directory(work: Path, entries: int, runs: int) -> None:
     _tree("one_directory", tree, entries)
     own = imgwriter(f"{entries:,} in one place", tree, work / "one")
     (samples,) = rounds([own], work, runs).values()
-    seconds = statistics.median(sample.seconds for sample in samples)
-    memory = max(sample.memory for sample in samples) / MiB
-    print(f"{own.name:22}{seconds:9.2f} s   {memory:8.0f} MiB memory   goal 3 s: {verdict(seconds, 3, 3)}\n")
+    seconds, peak = median(samples), memory(samples)
+    print(f"{own.name:22}{seconds:9.2f} s   {peak:8.0f} MiB memory   goal 3 s: {verdict(seconds, 3, 3)}\n")
     shutil.rmtree(tree)
 
 
@@ -150,11 +153,26 @@ def _million(work: Path, entries: int) -> None:
         _tree("many_files", tree, count)
         own = imgwriter(f"{count:,} small files", tree, work / "many")
         sample = measure(own, work)
-        memory, each = sample.memory / MiB, sample.seconds / count * 1e6
-        print(f"{own.name:22}{sample.seconds:9.2f} s   {memory:8.0f} MiB memory   {each:.1f} us a file")
+        peak, each = sample.memory / MiB, sample.seconds / count * 1e6
+        print(f"{own.name:22}{sample.seconds:9.2f} s   {peak:8.0f} MiB memory   {each:.1f} us a file")
         own.output.unlink()
         shutil.rmtree(tree)
-    print(f"{'':22}goal 1,229 MiB: {verdict(memory, 1229, 1229)}\n")
+    print(f"{'':22}goal 1,229 MiB: {verdict(peak, 1229, 1229)}\n")
+
+
+def _closure(work: Path, files: int, size: int, runs: int) -> None:
+    """A Nix closure without hashes: all of it is hashed for its database, then written."""
+    top = work / "closure"
+    _tree("store", top, files, size)
+    words = ("--closure", str(top / "closure"), "--store-root", str(top), "--partition-table", "efi")
+    command = [sys.executable, "-m", "imgwriter", "build", *words, "--quiet", "--output", str(work / "nix")]
+    own = Contestant(f"{files // 50:,} store paths", command, work / "nix" / "nixos.img")
+    (samples,) = rounds([own], work, runs).values()
+    print(
+        f"{own.name:22}{median(samples):9.2f} s   {memory(samples):8.0f} MiB memory"
+        f"   {files:,} files, {size:,} MiB, hashed and registered\n"
+    )
+    shutil.rmtree(top)
 
 
 def _start(work: Path, runs: int) -> None:
@@ -162,7 +180,7 @@ def _start(work: Path, runs: int) -> None:
         "imgwriter --version", [sys.executable, "-m", "imgwriter", "--version"], work / "none"
     )
     (samples,) = rounds([version], work, max(runs, 5)).values()
-    seconds = statistics.median(sample.seconds for sample in samples)
+    seconds = median(samples)
     print(f"{version.name:22}{seconds:9.3f} s   goal 0.1 s: {verdict(seconds, 0.1, 0.1)}")
 
 

@@ -1,6 +1,6 @@
 """Trees for the benchmark: the same names, sizes and bytes on every machine.
 
-Usage: trees.py share|one_directory|many_files DIR ENTRIES [MIB]
+Usage: trees.py share|one_directory|many_files|store DIR ENTRIES [MIB]
 
 A program of its own, so that what it needs of memory is not counted against those that are measured.
 """
@@ -76,6 +76,32 @@ def many_files(top: Path, entries: int) -> None:
         (folder / f"file-{number:07d}").write_bytes(content[start : start + number * 7919 % 2048])
 
 
+def store(top: Path, files: int, size: int) -> None:
+    """Make a Nix store of paths with 50 files each, and ``top/closure``, the graph of their references.
+
+    Args:
+        top: The directory to make; the store is its nix/store.
+        files: Files in all.
+        size: Bytes of all files together, nearly.
+    """
+    rng = random.Random(3)
+    text, noise = _text(rng), rng.randbytes(4 << 20)
+    paths = files // 50
+    names = [f"{number:032d}-{_name(rng, number, '')}" for number in range(paths)]
+    weights = [rng.lognormvariate(0, 2.0) for _ in range(files)]
+    scale = size / sum(weights)
+    graph = []
+    for number, name in enumerate(names):
+        for index in range(50):
+            folder = top / "nix" / "store" / name / ("bin", "lib", "share/doc", "share/man/man1")[index % 4]
+            folder.mkdir(parents=True, exist_ok=True)
+            length = int(weights[50 * number + index] * scale)
+            _write(folder / f"file-{index}", rng.choice((text, noise)), rng.randrange(1 << 20), length)
+        references = sorted(rng.sample(names[:number], min(number, 5)))
+        graph += [f"/nix/store/{name}", "", str(len(references)), *(f"/nix/store/{r}" for r in references)]
+    (top / "closure").write_text("\n".join(graph) + "\n")
+
+
 def warm(top: Path) -> tuple[int, int]:
     """Read every file once, so that nobody is first; return how many entries and bytes there are."""
     count = size = 0
@@ -119,6 +145,8 @@ def main(kind: str, top: str, entries: str, mib: str = "0") -> None:
         one_directory(folder, int(entries))
     elif kind == "many_files":
         many_files(folder, int(entries))
+    elif kind == "store":
+        store(folder, int(entries), int(mib) << 20)
     print(*warm(folder))
 
 
