@@ -4,11 +4,11 @@
 outermost                                             from
 ===================================================== ==================================================
 ``[{"path": ..., "references": ...}, ...]``           exportReferencesGraph with structured attributes;
-                                                      ``nix path-info --json`` up to Nix 2.18
+                                                      ``nix path-info --json`` of Nix up to 2.18
 ``{"closure": [{"path": ...}, ...], ...}``            one or several of those, by attribute
 ``{"exportReferencesGraph": {"closure": ...}, ...}``  all of ``.attrs.json``, of which the attributes that
                                                       it names are taken
-``{"/nix/store/...": {"references": ...}, ...}``      ``nix path-info --json`` from Nix 2.19 on
+``{"/nix/store/...": {"references": ...}, ...}``      ``nix path-info --json`` of newer Nix
 ===================================================== ==================================================
 
 Of each path ``path`` and ``references`` must be there; ``narHash`` in any spelling, ``narSize`` and

@@ -3,7 +3,7 @@
 ::
 
     1   NAR   0x4558494e   path   references: how many, each   deriver or ""   0
-    1   NAR   ...                                                              (1, signature: before Nix 1.12)
+    1   NAR   ...                                                              (1, signature: before Nix 2.0)
     0                                                      numbers and strings of wire; "EXIN" upside down
 
 The stream has no hashes: they are computed while it passes. No store is touched.

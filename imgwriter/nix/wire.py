@@ -265,10 +265,8 @@ class Input:
             self._summed = self._here
 
     def _in_file(self, length: int, what: str) -> HandleSlice:
-        assert self._file is not None and self._file.identity is not None
+        assert self._file is not None
         offset = self.position
-        if length > self._file.identity.size - offset:
-            raise self._cut_off(length, what)
         for _ in self._pieces(length, what):
             pass
         return HandleSlice(self._file, offset, length)

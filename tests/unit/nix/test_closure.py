@@ -156,7 +156,7 @@ def test_all_of_attrs_json(read: Read) -> None:
 
 
 def test_path_info_of_newer_nix(read: Read) -> None:
-    """By path, SRI hashes, no path within; `nix path-info --json` since Nix 2.19."""
+    """By path, SRI hashes, no path within; `nix path-info --json` after Nix 2.18."""
     value = {each.pop("path"): {**each, "deriver": None, "ca": None} for each in objects(form=Form.SRI)}
     value[LIB.decode()]["deriver"] = DRV.decode()
     assert read(json.dumps(value).encode()).infos == (HASHED[0]._replace(deriver=DRV), *HASHED[1:])
