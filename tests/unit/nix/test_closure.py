@@ -316,7 +316,7 @@ def test_json_of_another_shape(read: Read, value: object, said: str) -> None:
     "content, said",
     [
         (b"[", "line 1: Expecting value"),
-        (b'[{"path": "/x",\n}]', "line 2: Expecting property name"),
+        (b'[{"path": "/x",\n5}]', "line 2: Expecting property name"),
         (b"[] []", "line 1: Extra data"),
         (b"[\xff]", "utf-8"),
         (b"[" * 1_000_000, "too deeply nested"),
