@@ -53,11 +53,17 @@ $(CACHE)/guest/.ready: scripts/fetch-guest-kernel | packages
 $(CACHE)/debian-root.tar: scripts/fetch-debian-root | packages
 	scripts/fetch-debian-root $@
 
+# An interpreter and codecs for another architecture, to be emulated.
+$(CACHE)/arm64/.ready: scripts/fetch-arm64-python $(VENV)/.dev | packages
+	scripts/fetch-arm64-python $(@D) $(BIN)/python
+	@touch $@
+
 .PHONY: packages
 packages:
 	@scripts/apt-install $(PACKAGES)
 
-setup: packages $(VENV)/.dev $(FURTHER:%=.venv-%/.dev) .venv-ext4/.ready $(CACHE)/guest/.ready $(CACHE)/debian-root.tar
+setup: packages $(VENV)/.dev $(FURTHER:%=.venv-%/.dev) .venv-ext4/.ready $(CACHE)/guest/.ready $(CACHE)/debian-root.tar \
+       $(CACHE)/arm64/.ready
 
 # --- Checks ---
 

@@ -20,7 +20,7 @@ from imgwriter.qcow2 import Options
 from imgwriter.qcow2_compressed import plan
 from imgwriter.units import GiB, KiB, MiB, TiB, div_ceil
 from tests.oracles import qemu_img
-from tests.oracles.tools import ROOT, attempt, require, run
+from tests.oracles.tools import CACHE, ROOT, attempt, require, require_file, run
 from tests.unit.test_qcow2_compressed import assemble
 
 pytestmark = pytest.mark.compat
@@ -390,3 +390,16 @@ def test_the_codecs_give_the_same_bytes_on_other_processors(
         [emulator, "-cpu", processor, sys.executable, "-c", SUMS], cwd=ROOT, capture_output=True, text=True
     )
     assert emulated.stdout == native_sums, emulated.stderr
+
+
+def test_the_codecs_give_the_same_bytes_on_another_architecture(native_sums: str) -> None:
+    """The wheels for aarch64 under Debian's Python for arm64, emulated."""
+    emulator = require("qemu-aarch64-static")
+    place = require_file(CACHE / "arm64" / ".ready").parent
+    python = place / "root" / "usr" / "bin" / "python3.11"
+    script = f"import sys; sys.path[:0] = {[str(place / 'site'), str(ROOT)]!r}\n{SUMS}print(sys.platform)"
+    script += "\nimport platform; print(platform.machine())"
+    emulated = subprocess.run(
+        [emulator, "-L", place / "root", python, "-I", "-c", script], capture_output=True, text=True
+    )
+    assert emulated.stdout == native_sums + "linux\naarch64\n", emulated.stderr
