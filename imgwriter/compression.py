@@ -2,7 +2,7 @@
 
 zlib is zlib-ng in the wheel that pyproject.toml pins, not the interpreter's: that one is whatever zlib the
 system has, and each of them makes other bytes. zstd is the one in python-zstandard's wheel. Neither asks
-what the processor can do before it decides what to write (tests/compat/test_qcow2.py compares four).
+what the processor can do before it decides what to write (tests/compat/test_qcow2.py compares four, and aarch64).
 
 A codec is a value; who compresses asks it for a compressor of his own, since those may not be shared.
 """
