@@ -9,7 +9,7 @@ import pytest
 
 from imgwriter.errors import SourceError
 from imgwriter.extent import Bytes
-from imgwriter.nix.prepare_root import RootRequest, RootVariant, prepare, store_entries
+from imgwriter.nix.prepare_root import RootRequest, RootVariant, fill, prepare, store_entries
 from imgwriter.tree.inventory import Inode, Inventory
 from tests.unit.tree.graph import Shape, at, content, tree
 
@@ -157,6 +157,16 @@ def test_what_is_made_is_roots_and_has_the_time_of_the_build() -> None:
     for path in ("etc/NIXOS", "var/run", "nix/var/nix/db/db.sqlite", "nix/var/nix/profiles/system"):
         assert at(root, path).mtime_ns == 5 * 10**9
     assert at(root, "run").implicit  # gets the build's time with all other directories that nobody described
+
+
+def test_a_store_alone_needs_no_system() -> None:
+    root = tree({})
+    fill(root, closure(), b"db", 5)
+    found = listing(root)
+    directories = {"nix", "nix/store", "nix/var", "nix/var/nix", "nix/var/nix/db"}
+    files = {"nix/var/nix/db/db.sqlite", "nix/var/nix/db/schema"}
+    assert found == {path: PREPARED[path] for path in directories | files}
+    assert len(at(root, "nix/store").entries or {}) == len(closure())
 
 
 def test_every_path_of_the_closure_is_in_the_store() -> None:
