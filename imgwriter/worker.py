@@ -172,13 +172,19 @@ class Worker:
         owed = {w._orders: w for w in busy.values() if w._outbox}
         if not busy:
             return
-        heard, free, _ = select.select(busy, owed, [], timeout)
-        for descriptor in free:
-            owed[descriptor]._send()
-        for descriptor in heard:
-            worker = busy[descriptor]
-            for message in worker._hear():
-                yield worker, message
+        events = select.poll()  # select(2) knows no descriptor from 1,024 on
+        for descriptor in busy:
+            events.register(descriptor, select.POLLIN)
+        for descriptor in owed:
+            events.register(descriptor, select.POLLOUT)
+        ready = [descriptor for descriptor, _ in events.poll(None if timeout is None else timeout * 1000)]
+        for descriptor in ready:
+            if descriptor in owed:
+                owed[descriptor]._send()
+        for descriptor in ready:
+            if descriptor in busy:
+                for message in busy[descriptor]._hear():
+                    yield busy[descriptor], message
 
 
 def may_fork() -> bool:
@@ -222,22 +228,27 @@ def _signals_held() -> Iterator[set[signal.Signals | int]]:
 
 
 def _fork(work: Callable[[Link], None], name: str, usual: set[signal.Signals | int]) -> Worker:
-    orders, news = os.pipe(), os.pipe()
     parent = os.getpid()
+    pipes: list[int] = []
     try:
+        pipes += os.pipe()
+        pipes += os.pipe()
         pid = os.fork()
     except OSError as error:
-        for descriptor in (*orders, *news):
+        for descriptor in pipes:
             os.close(descriptor)
         raise OutputError(
             f"{name}: no second process can be had ({error.strerror}); use --workers 1", name
         ) from error
+    heard, order, hear, told = pipes
     if pid == 0:
-        os.close(orders[1])
-        _child(work, Link(orders[0], news[1], parent), usual)
-    os.close(orders[0])
-    os.close(news[1])
-    return Worker(pid, orders[1], news[0], name)
+        # The parent's ends are the parent's alone: else who waits at a pipe would not learn that it is gone.
+        os.close(order)
+        os.close(hear)
+        _child(work, Link(heard, told, parent), usual)
+    os.close(heard)
+    os.close(told)
+    return Worker(pid, order, hear, name)
 
 
 def _child(work: Callable[[Link], None], link: Link, usual: set[signal.Signals | int]) -> NoReturn:

@@ -7,7 +7,8 @@
 
 System calls about names are most of a scan's time, and need nothing but a path. Who lists a directory does
 not show: rows come with the directory they belong to. Whatever goes wrong in the worker, the directory is
-listed here again, and the error is raised here.
+listed here again, and the error is raised here; where there can be no worker, or it is killed, all is listed
+here.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from __future__ import annotations
 import marshal
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import chain
 from typing import Generic, TypeVar
 
-from imgwriter.errors import ImgwriterError
+from imgwriter.errors import ImgwriterError, OutputError
 from imgwriter.tree.listing import Directory, Row, list_directory
 from imgwriter.tree.rules import SourceRules
 from imgwriter.worker import Link, Message, Worker, forked, may_fork
@@ -75,8 +77,9 @@ class Listers(Generic[T]):
     def _give_away(self, stack: ExitStack) -> None:
         if self._may_fork and len(self._todo) >= _PAYS_FROM:
             self._may_fork = False
-            if may_fork():
-                self._workers = stack.enter_context(forked([self._work], "the listing of a tree"))
+            with suppress(OutputError):  # there can be no more processes
+                if may_fork():
+                    self._workers = stack.enter_context(forked([self._work], "the listing of a tree"))
         while self._workers and len(self._todo) > _BATCH and len(self._away) < _BATCHES:
             batch = [self._todo.popleft() for _ in range(_BATCH)]
             self._away.append(batch)
@@ -84,7 +87,14 @@ class Listers(Generic[T]):
             self._workers[0].order(Message(_LIST, 0, 0, payload))
 
     def _taken_back(self, timeout: float | None) -> Iterator[tuple[T, Directory, list[Row]]]:
-        for _, message in Worker.wait(self._workers, timeout):
+        try:
+            messages = [message for _, message in Worker.wait(self._workers, timeout)]
+        except OutputError:  # it was killed: what it did not tell is to be done again
+            self._workers = []
+            self._todo.extend(chain.from_iterable(self._away))
+            self._away.clear()
+            return
+        for message in messages:
             batch = self._away.popleft()
             for (owner, directory), rows in zip(batch, marshal.loads(message.payload), strict=True):
                 yield owner, directory, list_directory(directory, self._rules) if rows is None else rows

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 HEAD = """
-import os, signal, sys, threading
+import errno, os, signal, sys, threading
 from imgwriter.errors import *
 from imgwriter.tree import listers
 from imgwriter.tree.directory import read
@@ -125,10 +125,21 @@ def killed(directory, rules):
         os.kill(os.getpid(), signal.SIGKILL)
     return listed(directory, rules)
 listers.list_directory = killed
-try:
-    read(top, SourceRules())
-except OutputError as error:
-    say(error)
+found = shape(read(top, SourceRules()))
+listers.list_directory = listed
+say(found == alone())
 """
-    (said,) = run(script, top)
-    assert "ended from outside" in said
+    assert run(script, top) == ["True"]
+
+
+def test_no_second_process_can_be_had(top: Path) -> None:
+    script = """
+def refused():
+    say("refused")
+    raise BlockingIOError(errno.EAGAIN, "not now")
+usual, os.fork = os.fork, refused
+found = shape(read(top, SourceRules()))
+os.fork = usual
+say(found == alone())
+"""
+    assert run(script, top) == ["refused", "True"]
