@@ -33,6 +33,9 @@ BUG = 3
 SIGNALLED = 128
 """Added to a signal's number, as a shell reports it."""
 
+STANDARD_OUTPUT = 1
+STANDARD_ERROR = 2
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -65,6 +68,7 @@ def _version(_arguments: Namespace) -> int:
 
 def run() -> NoReturn:
     """Run the command line as a program, and end the process."""
+    _occupy_standard_streams()
     try:
         status = main()
     except SystemExit as end:  # argparse: --help, or words it cannot read
@@ -74,6 +78,24 @@ def run() -> NoReturn:
         sys.stderr.flush()
     # The interpreter would now free every object, one by one, which takes a fifth of a build's time.
     os._exit(status)
+
+
+def _occupy_standard_streams() -> None:
+    """Open the standard streams that are closed: a file opened later would get their numbers, and our words.
+
+    They are opened the wrong way round, so that reading and writing them fails as it did; only what is said
+    to a closed standard error is lost without a word.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == STANDARD_OUTPUT else os.O_WRONLY)  # the lowest free
+    # They stay open as long as the process.
+    if sys.stdout is None:
+        sys.stdout = open(STANDARD_OUTPUT, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(STANDARD_ERROR, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _guarded(arguments: Namespace, command: Callable[[Namespace], int]) -> int:
@@ -236,10 +258,21 @@ def _progress(arguments: Namespace, verb: str) -> Iterator[Progress | None]:
 
 
 def _printed(text: str) -> int:
-    """Print to standard output, all of it, and return DONE."""
-    # A path may hold bytes that are no text: they go out as they came in.
-    sys.stdout.buffer.write(os.fsencode(text) + b"\n")
-    sys.stdout.buffer.flush()
+    """Print to standard output, all of it, and return DONE.
+
+    Raises:
+        OutputError: It takes no more.
+        BrokenPipeError: Nobody reads it.
+    """
+    try:
+        # A path may hold bytes that are no text: they go out as they came in.
+        sys.stdout.buffer.write(os.fsencode(text) + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        message = f"standard output takes no more bytes: {error.strerror}; look at what reads it"
+        raise OutputError(message, "-") from error
     return DONE
 
 

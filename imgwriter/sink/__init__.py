@@ -128,8 +128,8 @@ def stream(
     if isinstance(content, Volume):
         write_stream(fd, content, name, progress)
         return Written(content.size, content.allocated)
-    with unnamed(directory) as spool:
-        written = write_deferred(spool, content, name, progress, workers)
+    with unnamed(directory) as (spool, spool_name):
+        written = write_deferred(spool, content, spool_name, progress, workers)
         send_file(spool, fd, written.size, name)
     return written
 

@@ -49,7 +49,8 @@ def write_extents(fd: int, volume: Volume, name: str, progress: Progress | None,
     """
     if volume.allocated < _SMALL or not may_fork():
         workers = 1
-    own, *others = share(jobs(volume.extents), workers)
+    todo = jobs(volume.extents)
+    own, *others = share(todo, min(workers, len(todo)))
     tally = Tally(progress)
     with forked([partial(_work, fd, name, each) for each in others], name) as helpers:
 

@@ -49,21 +49,26 @@ def write_stream(fd: int, volume: Volume, name: str, progress: Progress | None =
 
 
 @contextmanager
-def unnamed(directory: bytes | None) -> Iterator[int]:
-    """Make a file without a name and yield its descriptor; the file is gone after the block.
+def unnamed(directory: bytes | None) -> Iterator[tuple[int, str]]:
+    """Make a file without a name, which is gone after the block.
+
+    Yields:
+        Its descriptor, and what to call it in messages.
 
     Raises:
         OutputError: It cannot be made.
     """
     import tempfile
 
+    name = "the temporary file, for which TMPDIR names no place"
     try:
-        made = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115
-    except OSError as error:
         place = os.fsencode(tempfile.gettempdir()) if directory is None else directory
-        raise output_error(f"a temporary file in {show(place)}", error) from error
+        name = f"the temporary file in {show(place)} (see TMPDIR)"
+        made = tempfile.TemporaryFile(dir=place, buffering=0)  # noqa: SIM115
+    except OSError as error:
+        raise output_error(name, error) from error
     with made:
-        yield made.fileno()
+        yield made.fileno(), name
 
 
 def send_file(source: int, fd: int, size: int, name: str) -> None:

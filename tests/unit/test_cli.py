@@ -217,6 +217,51 @@ def test_a_closed_pipe_is_no_error_message(words: list[str], tmp_path: Path) -> 
     assert (tmp_path / "out" / "nixos.img").exists()
 
 
+def test_a_full_standard_output_is_status_1(words: list[str], tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*COMMAND, *words], stdout=full, stderr=PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("imgwriter: standard output takes no more bytes: No space")
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "out" / "nixos.img").exists()
+
+
+def _with_closed(descriptor: int, words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run with a closed descriptor: by a shell, since no pipe may get its number."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {descriptor}>&-', "sh", *COMMAND, *words], capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("more", [(), ("--json",), ("--output", "-", "--format", "qcow2-compressed")])
+def test_a_closed_standard_output_is_status_1(more: Sequence[str], words: list[str]) -> None:
+    done = _with_closed(1, [*words, *more])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "imgwriter: standard output takes no more bytes: Bad file descriptor; look at what reads it\n"
+    )
+
+
+def test_a_closed_standard_error_is_nobody_elses(words: list[str], tree: Path, tmp_path: Path) -> None:
+    """What is said goes neither to standard output nor into a file that has its number."""
+    os.chmod(tree, 0o700)  # a warning
+    usual = subprocess.run([*COMMAND, *words, "--output", "-"], capture_output=True)
+    assert b"warning" in usual.stderr
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *COMMAND, *words, "--output", "-"]
+    closed = subprocess.run(command, stdout=PIPE)
+    assert (closed.returncode, closed.stdout) == (0, usual.stdout)
+    done = _with_closed(2, words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out" / "nixos.img").read_bytes() == usual.stdout
+
+
+def test_a_closed_standard_input_is_no_tar(words: list[str], tmp_path: Path) -> None:
+    words[words.index("--tree") + 1] = "-"
+    done = _with_closed(0, words)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_what_was_there(number: signal.Signals, words: list[str], tmp_path: Path) -> None:
     """The signal comes while the tree is read: a tar on standard input that does not end."""

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from imgwriter.deferred import Made, Placer
 from imgwriter.errors import OutputError
 from imgwriter.extent import Bytes, Generated, Volume, extent
 from imgwriter.filedata import Amount
+from imgwriter.sink import stream
 from imgwriter.sink.stream import send_file, unnamed, write_stream
 
 
@@ -77,7 +79,7 @@ def test_through_a_pipe() -> None:
 
 def test_a_file_without_a_name_is_sent(tmp_path: Path) -> None:
     content = os.urandom(5_000_000)
-    with unnamed(os.fsencode(tmp_path)) as fd, open(tmp_path / "stream", "wb") as file:
+    with unnamed(os.fsencode(tmp_path)) as (fd, _), open(tmp_path / "stream", "wb") as file:
         os.pwrite(fd, content, 0)
         assert os.listdir(tmp_path) == ["stream"]
         send_file(fd, file.fileno(), len(content), "the file")
@@ -89,3 +91,23 @@ def test_a_file_without_a_name_is_sent(tmp_path: Path) -> None:
 def test_a_file_without_a_name_where_none_can_be(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="temporary file"), unnamed(os.fsencode(tmp_path / "missing")):
         pass
+
+
+class _TooLarge:
+    """A Deferred whose only job is beyond the largest file."""
+
+    weights = (Amount(1, 0),)
+
+    def make(self, _job: int) -> Made:
+        return Made([1], [b"x"])
+
+    def placer(self) -> Placer:
+        return lambda lengths: [(1 << 63) - 1 for _ in lengths]
+
+    def finish(self, _lengths: object, _offsets: object) -> Volume:
+        return Volume(0, [])
+
+
+def test_what_cannot_be_written_is_the_temporary_file(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=f"the temporary file in {tmp_path} .see TMPDIR.: cannot be"):
+        stream(_TooLarge(), 1, directory=os.fsencode(tmp_path))

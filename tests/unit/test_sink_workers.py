@@ -69,6 +69,20 @@ def test_no_fork(before: str, workers: int, output: Path) -> None:
     assert set(output.read_bytes()) == {1}
 
 
+def test_no_more_processes_than_jobs(output: Path) -> None:
+    script = """
+fork, parents = os.fork, []
+def counted():
+    parents.append(os.getpid())
+    return fork()
+os.fork = counted
+sink.write(volume(whole), output, workers=1_000_000)
+say("forks", len(parents))
+"""
+    done = run(script, output)
+    assert done.stdout.splitlines()[-1] == "forks 7", done.stderr
+
+
 def test_progress_counts_all_workers(output: Path) -> None:
     done = run(
         "seen = []\nsink.write(volume(whole), output, progress=seen.append)\n"

@@ -30,7 +30,7 @@ def run(script: str) -> list[str]:
 
 
 def test_a_worker_that_tells_ends_with_its_parent() -> None:
-    # More than a pipe takes: the worker waits for a reader. It has our pipe, so run returns when it has ended.
+    # More than a pipe takes: the worker waits for a reader. It has our pipe, so this ends when it does.
     script = """
 def tell(link):
     link.tell(Message(7, 0, 0, bytes(1 << 20)))
