@@ -206,13 +206,13 @@ class _Disk:
         most = max(CHUNK >> self.bits, 1)
         if self.waiting_first + len(self.waiting) != first:
             self._flush()
-        while entries:
+        done = 0
+        while done < len(entries):
             if not self.waiting:
-                self.waiting_first = first
+                self.waiting_first = first + done
             room = most - len(self.waiting)
-            self.waiting.extend(entries[:room])
-            first += room
-            entries = entries[room:]
+            self.waiting.extend(entries[done : done + room])
+            done += room
             if len(self.waiting) == most:
                 self._flush()
 
