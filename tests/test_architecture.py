@@ -26,7 +26,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "imgwriter"
 LAYERS = {
     "errors": 0, "units": 0,
     "extent": 1, "filedata": 1, "deferred": 1, "worker": 1, "tree.inventory": 1, "spec": 1, "identifiers": 1,
-    "compression": 1, "container": 1, "values": 1, "spec_nix": 1,
+    "compression": 1, "container": 1, "values": 1, "spec_nix": 1, "window": 1, "findings": 0,
     "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2, "qcow2": 2, "qcow2_tables": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
     "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3, "encoder": 3, "nixpkgs_size": 3,
     "nearest": 0, "spec_kinds": 3, "schema": 3, "spec_file": 3,
@@ -42,6 +42,8 @@ SIDEWAYS = {
     ("worker", "filedata"),  # how much is done
     ("deferred", "filedata"),  # how much a job reads
     ("deferred", "extent"),  # its bytes are buffers, the rest of its file a Volume
+    ("window", "extent"),  # part of a Volume
+    ("window", "filedata"),  # what is a slice of a file stays one
     ("tree.inventory", "extent"),  # a file's content is a Data
     ("gpt", "mbr"),  # the protective MBR
     ("spec", "container"),  # an image has a container
