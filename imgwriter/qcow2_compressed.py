@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 from imgwriter.compression import Codec
@@ -108,7 +108,7 @@ class Compressed:
         content = self._content(self.jobs[job])
         # A bytearray on the left compares by memcmp; a memoryview there goes item by item.
         zeros = bytearray(size)
-        compress = None if self.codec is None else self.codec.compressor()
+        compress = self._compressor()
         lengths = array("Q")
         buffers: list[Buffer] = []
         for start in range(0, len(content), size):
@@ -116,13 +116,24 @@ class Compressed:
             if zeros == cluster:
                 lengths.append(0)
                 continue
-            stored: Buffer = cluster
-            if compress is not None:
-                shorter = compress(cluster)
-                stored = shorter if len(shorter) < size else bytes(cluster)
+            stored = compress(cluster)
             lengths.append(len(stored))
             buffers.append(stored)
         return Made(lengths, buffers)
+
+    def _compressor(self) -> Callable[[memoryview], Buffer]:
+        """Return what turns a cluster into what is stored: a shorter one, or all of it."""
+        if self.codec is None:
+            return lambda cluster: cluster
+        size = self.options.cluster_size
+        compress, is_noise = self.codec.compressor(), self.codec.sieve()
+
+        def stored(cluster: memoryview) -> Buffer:
+            if not is_noise(cluster) and len(shorter := compress(cluster)) < size:
+                return shorter
+            return bytes(cluster)  # the buffer that it is in is used again
+
+        return stored
 
     def _content(self, extents: Sequence[Extent]) -> memoryview:
         """Return the clusters that the extents touch, one after the other.

@@ -91,3 +91,18 @@ def test_a_level_is_there_without_asking(name: str) -> None:
 def test_what_there_is_not_is_refused(name: str, level: int | None, message: str) -> None:
     with pytest.raises(SpecError, match=f"^{message}$"):
         codec(name, level)
+
+
+@pytest.mark.parametrize("length", [512, 4096, 65536, 100_000])
+def test_the_sieve_of_deflate_holds_back_noise_alone(length: int) -> None:
+    is_noise = codec("zlib").sieve()
+    noise = random.Random(5).randbytes(length)
+    assert is_noise(noise) and is_noise(memoryview(noise)) and is_noise(zlib.compress(noise))
+    assert not is_noise(TEXT[:length])
+    assert not is_noise(noise[: length // 2] * 2)
+    # An eighth of it is zeros, at the end: it would become that much shorter.
+    assert not is_noise(noise[: length - length // 8] + bytes(length // 8))
+
+
+def test_nothing_is_held_back_from_zstd() -> None:
+    assert not codec("zstd").sieve()(random.Random(5).randbytes(65536))
