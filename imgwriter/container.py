@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from imgwriter.compression import codec
 from imgwriter.errors import SpecError
+from imgwriter.units import MiB, format_size
 
 FORMATS = ("raw", "qcow2", "qcow2-compressed", "vpc", "vdi")
 SUFFIXES = {"raw": ".img", "qcow2": ".qcow2", "qcow2-compressed": ".qcow2", "vpc": ".vhd", "vdi": ".vdi"}
@@ -17,6 +19,8 @@ SUFFIXES = {"raw": ".img", "qcow2": ".qcow2", "qcow2-compressed": ".qcow2", "vpc
 QCOW2_COMPATS = ("1.1", "0.10")
 """qcow2 of version 3, and of version 2, by the QEMU that reads them first."""
 COMPRESSIONS = ("zlib", "zstd")
+CLUSTER_SIZES = (512, 2 * MiB)
+"""Bytes in a cluster of a qcow2: the least and the most."""
 VHD_SUBFORMATS = ("dynamic", "fixed")
 VDI_SUBFORMATS = ("dynamic", "static")
 
@@ -80,11 +84,20 @@ class ContainerOptions:
                 )
         if self.compression == "zstd" and self.qcow2_compat == "0.10":
             raise SpecError("zstd is unknown to qcow2 of version 0.10; use compatibility 1.1 or zlib")
+        _check_cluster_size(self.cluster_size)
+        # What levels there are is the codec's to say.
+        codec(self.compression or COMPRESSIONS[0], self.compression_level)
 
     @property
     def suffix(self) -> str:
         """What the image's name ends in."""
         return SUFFIXES[self.format]
+
+
+def _check_cluster_size(size: int | None) -> None:
+    if size is not None and not (CLUSTER_SIZES[0] <= size <= CLUSTER_SIZES[1] and size.bit_count() == 1):
+        low, high = map(format_size, CLUSTER_SIZES)
+        raise SpecError(f"cluster size {size:,} B is no power of two from {low} to {high}; give one that is")
 
 
 def _check_format(name: str) -> None:

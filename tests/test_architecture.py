@@ -46,6 +46,7 @@ SIDEWAYS = {
     ("window", "filedata"),  # what is a slice of a file stays one
     ("tree.inventory", "extent"),  # a file's content is a Data
     ("gpt", "mbr"),  # the protective MBR
+    ("container", "compression"),  # which levels there are
     ("spec", "container"),  # an image has a container
     ("schema", "spec_kinds"),  # what a key's value may be
     ("spec_file", "spec_kinds"),

@@ -13,6 +13,11 @@ from imgwriter.errors import SpecError
 from imgwriter.units import MiB
 
 
+@pytest.mark.parametrize("size", [512, 65536, 2 * MiB])
+def test_cluster_sizes_at_the_limits(size: int) -> None:
+    assert ContainerOptions(format="qcow2", cluster_size=size).cluster_size == size
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_each_format_alone_makes_sense(name: str) -> None:
     assert ContainerOptions(format=name).suffix == SUFFIXES[name]
@@ -27,6 +32,13 @@ def test_each_format_alone_makes_sense(name: str) -> None:
         ({"cluster_size": 512}, "a cluster size is given, but format 'raw' has none"),
         ({"format": "qcow2", "compression": "zstd"}, "a compression is given"),
         ({"format": "qcow2", "compression_level": 0}, "a compression level is given"),
+        ({"format": "qcow2", "cluster_size": 256}, "power of two from 512 B to 2 MiB"),
+        ({"format": "qcow2", "cluster_size": 0}, "power of two"),
+        ({"format": "qcow2", "cluster_size": 65537}, "power of two"),
+        ({"format": "qcow2-compressed", "cluster_size": 4 * MiB}, "power of two"),
+        ({"format": "qcow2-compressed", "compression_level": 10}, "zlib has no level 10"),
+        ({"format": "qcow2-compressed", "compression": "zstd", "compression_level": 23}, "no level 23"),
+        ({"format": "qcow2-compressed", "compression_level": 0}, "no level 0"),
         ({"format": "qcow2-compressed", "compression": "lz4"}, "compression 'lz4' is unknown"),
         ({"format": "qcow2", "qcow2_compat": "2"}, "use one of 1.1, 0.10"),
         ({"format": "qcow2", "force_size": True}, "a forced size is given"),
