@@ -119,6 +119,10 @@ def _guarded(arguments: Namespace, command: Callable[[Namespace], int]) -> int:
         if isinstance(error, CapacityError) and error.largest:
             print(_largest(error.largest), file=sys.stderr)
         return REFUSED
+    except MemoryError:
+        _show_traceback(debug)
+        _complain("there is not enough memory; end other programs, raise `ulimit -v`, or try --workers 1")
+        return REFUSED
     except Exception as error:  # the last resort: any other error is a bug, and the user is told so
         return _bug(error, debug)
 

@@ -269,8 +269,8 @@ def _child(work: Callable[[Link], None], link: Link, usual: set[signal.Signals |
         os._exit(status)
 
 
-def _sendable(error: BaseException) -> ImgwriterError:
-    if isinstance(error, ImgwriterError):
+def _sendable(error: BaseException) -> BaseException:
+    if isinstance(error, ImgwriterError | MemoryError):
         return error
     # A bug: its traceback is lost with this process, so its text goes along.
     return PlanInvariantError(f"{type(error).__name__} in a worker: {error}")

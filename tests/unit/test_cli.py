@@ -208,6 +208,18 @@ def test_a_bug_is_status_3_and_asks_for_a_report(
     assert "please report it" in said and type(error).__name__ in said and said.count("\n") == 1
 
 
+def test_no_memory_is_status_1(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_spec: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr("imgwriter.build.plan_image", fail)
+    assert cli.main(words) == 1
+    said = capsys.readouterr().err
+    assert "not enough memory" in said and said.count("\n") == 1
+
+
 def test_a_closed_pipe_is_no_error_message(words: list[str], tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -72,3 +72,17 @@ say(descriptors() == before)
 """
     refused = "x: no second process can be had (Too many open files); use --workers 1"
     assert run(script) == [refused] * 4 + ["True"]
+
+
+def test_a_worker_without_memory() -> None:
+    script = """
+def large(link):
+    bytearray(1 << 62)
+try:
+    with forked([large], "x") as workers:
+        while True:
+            list(Worker.wait(workers, None))
+except MemoryError:
+    say("no memory")
+"""
+    assert run(script) == ["no memory"]
