@@ -7,6 +7,7 @@ extents, and zeros between them. What has its header made last is written to an 
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -106,6 +107,10 @@ def _send(fd: int, piece: Buffer, name: str) -> None:
             view = view[os.write(fd, view[:CHUNK]) :]
         except BrokenPipeError:
             raise
+        except BlockingIOError:  # whoever shares the pipe with us made it so
+            waiting = select.poll()
+            waiting.register(fd, select.POLLOUT)
+            waiting.poll()
         except OSError as error:
             raise OutputError(
                 f"{name} takes no more bytes: {error.strerror}; look at what reads it", name

@@ -77,6 +77,18 @@ def test_through_a_pipe() -> None:
     assert said == hashlib.sha256(_volume().read(0, 5_000_000)).hexdigest()
 
 
+def test_a_pipe_that_does_not_block() -> None:
+    script = "import sys; sys.stdin.buffer.read(1); print(len(sys.stdin.buffer.read()))"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin and process.stdout
+        os.set_blocking(process.stdin.fileno(), False)
+        write_stream(process.stdin.fileno(), _volume(), "the pipe")
+        process.stdin.close()
+        assert process.stdout.read() == "4999999\n"
+
+
 def test_a_file_without_a_name_is_sent(tmp_path: Path) -> None:
     content = os.urandom(5_000_000)
     with unnamed(os.fsencode(tmp_path)) as (fd, _), open(tmp_path / "stream", "wb") as file:
