@@ -29,7 +29,7 @@ LAYERS = {
     "compression": 1, "container": 1, "values": 1, "spec_nix": 1, "window": 1, "findings": 0,
     "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2, "qcow2": 2, "qcow2_tables": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
     "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3, "encoder": 3, "nixpkgs_size": 3,
-    "nearest": 0, "spec_kinds": 3, "schema": 3, "spec_file": 3,
+    "tables_reader": 3, "nearest": 0, "spec_kinds": 3, "schema": 3, "spec_file": 3,
     "nix.path_info": 1, "nix.hashes": 1, "nix": 3,
     "build": 4, "convert": 4, "": 4,
     "cli": 5, "options": 5, "report": 5, "__main__": 5,
