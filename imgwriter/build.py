@@ -312,16 +312,24 @@ def _grafts(contents: Sequence[Content]) -> list[grafts.Content]:
 
 
 def _output_warnings(spec: ImageSpec) -> list[str]:
-    """Return a warning for each directory whose scan meets the image of an earlier build."""
+    """Return warnings about an earlier build: files beside its image, and trees that its image lies in."""
     path = os.path.realpath(image_path(spec))
     if spec.streams or not os.path.exists(path):
         return []
-    return [
+    return [*_stale(spec)] + [
         f"{show(path)}, made by an earlier build, lies in the tree {show(os.fsencode(tree))} and goes into"
         " this image; exclude it or choose another output"
         for tree in spec.trees
         if path.startswith(os.path.join(os.path.realpath(os.fsencode(tree)), b""))
     ]
+
+
+def _stale(spec: ImageSpec) -> Iterator[str]:
+    """Yield a warning for each file beside the image that will not be of it any more."""
+    for suffix, written in ((b".sha256", spec.sha256), (b".bmap", spec.bmap)):
+        beside = image_path(spec) + suffix
+        if not written and os.path.exists(beside):
+            yield f"{show(beside)} is of the image that was there before; remove it"
 
 
 # Sizes and the disk

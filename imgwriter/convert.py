@@ -12,20 +12,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from imgwriter import encoder, readers, sidecar, sink
 from imgwriter.container import FORMATS, SUFFIXES, ContainerOptions
 from imgwriter.deferred import Deferred
-from imgwriter.errors import SpecError, show
+from imgwriter.errors import FormatError, SpecError, show
 from imgwriter.extent import Volume
 from imgwriter.filedata import Amount
 from imgwriter.identifiers import DEFAULT_SEED
 from imgwriter.readers import Image
 from imgwriter.sink.tally import Tally
-from imgwriter.units import SECTOR, KiB, align_up
+from imgwriter.units import SECTOR, KiB, MiB, align_up
 from imgwriter.zeros import drop_zeros
 
 Progress: TypeAlias = Callable[[Amount, Amount], None]
@@ -127,9 +128,14 @@ class Conversion:
             return []
         if self.spec.format != "vpc":
             return [f"the disk is no multiple of {SECTOR} bytes: {grown:,} zeros follow it"]
+        remedy = (
+            "fill a raw image up to it before"
+            if self.image.volume.size % MiB
+            else "--force-size keeps the size"
+        )
         return [
             f"the disk grows by {grown:,} bytes to what a VHD's cylinders can say: a backup GPT is not at its"
-            " end any more; --force-size keeps the size"
+            f" end any more; {remedy}"
         ]
 
 
@@ -160,11 +166,27 @@ def plan_conversion(spec: ConvertSpec) -> Conversion:
         FormatError: It is damaged, or not of the format that was asked for.
         SpecError: The new container cannot hold its disk.
     """
-    image = readers.open_image(os.fsencode(spec.source), spec.input_format)
+    with _named(spec):
+        image = readers.open_image(os.fsencode(spec.source), spec.input_format)
     size = image.volume.size
+    if spec.force_size and size % MiB:
+        raise SpecError(
+            f"the disk has {size:,} bytes, and a forced size is whole MiB; leave it out, or fill a raw image"
+            f" up before: truncate -s {align_up(size, MiB)}"
+        )
     if spec.format != "raw":
         size = encoder.disk_size(spec, align_up(size, SECTOR))
     return Conversion(spec, image, size)
+
+
+@contextmanager
+def _named(spec: ConvertSpec) -> Iterator[None]:
+    """Say which image is damaged: a script may have several."""
+    try:
+        yield
+    except FormatError as error:
+        path = show(os.fsencode(spec.source))
+        raise FormatError(f"{path}: {error}", error.where, error.offset) from None
 
 
 def convert_image(conversion: Conversion, progress: Progress | None = None) -> Converted:
@@ -179,6 +201,11 @@ def convert_image(conversion: Conversion, progress: Progress | None = None) -> C
         SourceError: The image cannot be read, or changed meanwhile.
         FormatError: A part of it that holds content is damaged.
     """
+    with _named(conversion.spec):
+        return _converted(conversion, progress)
+
+
+def _converted(conversion: Conversion, progress: Progress | None) -> Converted:
     started = time.monotonic()
     spec = conversion.spec
     read, content = _content(conversion, progress)

@@ -178,3 +178,10 @@ def test_an_earlier_image_in_the_tree_is_warned_of(tree: Path) -> None:
     build_image(given)
     (warning,) = plan_image(given).warnings
     assert "made by an earlier build" in warning and "exclude it" in warning
+
+
+def test_files_beside_an_earlier_image_are_told_to_be_stale(tree: Path, out: Path) -> None:
+    build_image(spec(tree, output=out, sha256=True, bmap=True))
+    assert plan_image(spec(tree, output=out, sha256=True, bmap=True)).warnings == ()
+    warnings = plan_image(spec(tree, output=out, bmap=True)).warnings
+    assert len(warnings) == 1 and "nixos.img.sha256 is of the image that was there before" in warnings[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imgwriter import ConvertSpec, convert_image, plan_conversion
-from imgwriter.errors import OutputError, SourceError
+from imgwriter.errors import FormatError, OutputError, SourceError, SpecError
 from imgwriter.filedata import Amount
 
 MiB = 1 << 20
@@ -68,3 +68,34 @@ def test_an_output_that_cannot_be(image: Path, tmp_path: Path) -> None:
     spec = ConvertSpec(source=image, output=tmp_path / "none" / "out", format="qcow2")
     with pytest.raises(OutputError, match="make the directory first"):
         convert_image(plan_conversion(spec))
+
+
+def test_a_damaged_image_is_named(image: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.qcow2"
+    convert_image(plan_conversion(ConvertSpec(source=image, output=damaged, format="qcow2-compressed")))
+    content = bytearray(damaged.read_bytes())
+    content[104] = 77  # compression_type
+    damaged.write_bytes(content)
+    with pytest.raises(FormatError, match=r"damaged\.qcow2: "):
+        plan_conversion(ConvertSpec(source=damaged, output=tmp_path / "out", format="raw"))
+    content[104] = 0
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    damaged.write_bytes(content)
+    with pytest.raises(FormatError, match=r"damaged\.qcow2: "):
+        convert_image(plan_conversion(ConvertSpec(source=damaged, output=tmp_path / "out", format="raw")))
+
+
+@pytest.mark.parametrize(
+    ("extra", "remedy"), [(0, "--force-size keeps the size"), (512, "fill a raw image up")]
+)
+def test_a_vhd_that_grows_says_what_helps(extra: int, remedy: str, tmp_path: Path) -> None:
+    source = tmp_path / "image.img"
+    source.write_bytes(bytes(12 * MiB + extra))
+    (warning,) = plan_conversion(ConvertSpec(source=source, output=tmp_path / "out", format="vpc")).warnings
+    assert remedy in warning
+    forced = ConvertSpec(source=source, output=tmp_path / "out", format="vpc", force_size=True)
+    if extra:
+        with pytest.raises(SpecError, match="truncate -s 13631488"):
+            plan_conversion(forced)
+    else:
+        assert plan_conversion(forced).size == 12 * MiB
