@@ -1,4 +1,4 @@
-"""ext4's feature flags: which are set, which can be, which are refused, and why.
+"""ext4's feature flags: which are set, which can be, which are read, which are refused, and why.
 
 The defaults are those of mke2fs 1.47.0 with Debian 12's mke2fs.conf, for ext4, ext3 and ext2.
 
@@ -18,22 +18,39 @@ from imgwriter.errors import SpecError
 class Compat(IntFlag):
     """s_feature_compat: a kernel without them may still read and write."""
 
+    DIR_PREALLOC = 0x1
+    IMAGIC_INODES = 0x2
     HAS_JOURNAL = 0x4
     EXT_ATTR = 0x8
     RESIZE_INODE = 0x10
     DIR_INDEX = 0x20
+    LAZY_BG = 0x40
+    EXCLUDE_BITMAP = 0x100
+    SPARSE_SUPER2 = 0x200
+    FAST_COMMIT = 0x400
+    STABLE_INODES = 0x800
     ORPHAN_FILE = 0x1000
 
 
 class Incompat(IntFlag):
     """s_feature_incompat: a kernel without them must not mount."""
 
+    COMPRESSION = 0x1
     FILETYPE = 0x2
+    RECOVER = 0x4
+    JOURNAL_DEV = 0x8
+    META_BG = 0x10
     EXTENTS = 0x40
     BIT64 = 0x80
+    MMP = 0x100
     FLEX_BG = 0x200
+    EA_INODE = 0x400
+    DIRDATA = 0x1000
     CSUM_SEED = 0x2000
     LARGEDIR = 0x4000
+    INLINE_DATA = 0x8000
+    ENCRYPT = 0x10000
+    CASEFOLD = 0x20000
 
 
 class RoCompat(IntFlag):
@@ -42,9 +59,19 @@ class RoCompat(IntFlag):
     SPARSE_SUPER = 0x1
     LARGE_FILE = 0x2
     HUGE_FILE = 0x8
+    GDT_CSUM = 0x10
     DIR_NLINK = 0x20
     EXTRA_ISIZE = 0x40
+    HAS_SNAPSHOT = 0x80
+    QUOTA = 0x100
+    BIGALLOC = 0x200
     METADATA_CSUM = 0x400
+    REPLICA = 0x800
+    READONLY = 0x1000
+    PROJECT = 0x2000
+    SHARED_BLOCKS = 0x4000
+    VERITY = 0x8000
+    ORPHAN_PRESENT = 0x10000
 
 
 Flag = Compat | Incompat | RoCompat
@@ -90,7 +117,43 @@ REFUSED: dict[str, str] = {
     "uninit_bg": "metadata_csum does the same and more",
     "verity": "no Merkle trees are made",
 }
-"""Features of mke2fs's -O that are refused, and why."""
+"""Features of mke2fs's -O that are not written, and why."""
+
+READ: dict[str, Flag] = {
+    **NAMES,
+    "dir_prealloc": Compat.DIR_PREALLOC,
+    "imagic_inodes": Compat.IMAGIC_INODES,
+    "lazy_bg": Compat.LAZY_BG,
+    "snapshot_bitmap": Compat.EXCLUDE_BITMAP,
+    "sparse_super2": Compat.SPARSE_SUPER2,
+    "fast_commit": Compat.FAST_COMMIT,
+    "stable_inodes": Compat.STABLE_INODES,
+    "needs_recovery": Incompat.RECOVER,
+    "meta_bg": Incompat.META_BG,
+    "mmp": Incompat.MMP,
+    "ea_inode": Incompat.EA_INODE,
+    "inline_data": Incompat.INLINE_DATA,
+    "encrypt": Incompat.ENCRYPT,
+    "casefold": Incompat.CASEFOLD,
+    "uninit_bg": RoCompat.GDT_CSUM,
+    "quota": RoCompat.QUOTA,
+    "bigalloc": RoCompat.BIGALLOC,
+    "read-only": RoCompat.READONLY,
+    "project": RoCompat.PROJECT,
+    "verity": RoCompat.VERITY,
+    "orphan_present": RoCompat.ORPHAN_PRESENT,
+}
+"""Every feature of a file system that is read, by e2fsprogs' name."""
+
+NOT_READ: dict[str, tuple[Flag, str]] = {
+    "compression": (Incompat.COMPRESSION, "no Linux kernel reads it"),
+    "journal_dev": (Incompat.JOURNAL_DEV, "it is the journal of another file system; give that one"),
+    "dirdata": (Incompat.DIRDATA, "no Linux kernel reads it"),
+    "snapshot": (RoCompat.HAS_SNAPSHOT, "no Linux kernel reads it"),
+    "replica": (RoCompat.REPLICA, "no Linux kernel knows it"),
+    "shared_blocks": (RoCompat.SHARED_BLOCKS, "files share blocks; run e2fsck -E unshare_blocks on a copy"),
+}
+"""Features that are known and not read: the flag, and why."""
 
 _BASE = "sparse_super large_file filetype resize_inode dir_index ext_attr"
 DEFAULTS: dict[str, str] = {
@@ -164,6 +227,23 @@ def parse(fs_type: str, text: str = "") -> Features:
     features = _from_names(names)
     _check(features)
     return features
+
+
+def refusals(features: Features) -> list[str]:
+    """Return a phrase for each feature with which a file system is not read: its name, and why.
+
+    A feature without a name is called as e2fsprogs does: FEATURE_I20 is bit 20 of s_feature_incompat.
+    """
+    found = [f"{name} ({why})" for name, (flag, why) in NOT_READ.items() if features.has(flag)]
+    known = [*READ.values(), *(flag for flag, _ in NOT_READ.values())]
+    for word, letter in zip(features, "CIR", strict=True):
+        named = 0
+        for flag in known:
+            if isinstance(flag, type(word)):
+                named |= int(flag)
+        unknown = int(word) & ~named
+        found += [f"FEATURE_{letter}{bit} (not known)" for bit in range(32) if unknown >> bit & 1]
+    return found
 
 
 _NEEDS = (

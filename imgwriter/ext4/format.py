@@ -3,6 +3,8 @@
 Structures that occur a few times are construct declarations; those that occur once per inode, per
 group or per extent are :class:`struct.Struct`, which is a hundred times faster.
 
+The same declarations serve the writer and the reader, which needs a few more: the journal's blocks.
+
 Spec: kernel Documentation/filesystems/ext4: super.rst, group_descr.rst, inodes.rst, ifork.rst, journal.rst.
 """
 
@@ -27,8 +29,12 @@ EXT4_LINK_MAX = 65000
 EXT4_NDIR_BLOCKS = 12
 EXT4_N_BLOCKS = 15
 
+EXT4_COMPR_FL = 0x4
+EXT4_ENCRYPT_FL = 0x800
 EXT4_INDEX_FL = 0x1000
 EXT4_EXTENTS_FL = 0x80000
+EXT4_EA_INODE_FL = 0x200000
+EXT4_INLINE_DATA_FL = 0x10000000
 
 EXT4_BG_INODE_UNINIT = 0x1
 EXT4_BG_BLOCK_UNINIT = 0x2
@@ -37,7 +43,10 @@ EXT4_BG_INODE_ZEROED = 0x4
 EXT4_VALID_FS = 0x1
 EXT4_ERRORS_CONTINUE = 1
 EXT4_OS_LINUX = 0
+EXT4_GOOD_OLD_REV = 0
 EXT4_DYNAMIC_REV = 1
+EXT4_GOOD_OLD_INODE_SIZE = 128
+"""Bytes of an inode in ext2, and of the part that INODE has before i_extra_isize."""
 EXT4_CRC32C_CHKSUM = 1
 EXT4_DEFM_XATTR_USER = 0x4
 EXT4_DEFM_ACL = 0x8
@@ -45,7 +54,19 @@ EXT2_FLAGS_SIGNED_HASH = 0x1
 DX_HASH_HALF_MD4 = 1
 
 JBD2_MAGIC_NUMBER = 0xC03B3998
+JBD2_DESCRIPTOR_BLOCK = 1
+JBD2_COMMIT_BLOCK = 2
+JBD2_SUPERBLOCK_V1 = 3
 JBD2_SUPERBLOCK_V2 = 4
+JBD2_REVOKE_BLOCK = 5
+JBD2_FLAG_ESCAPE = 0x1
+JBD2_FLAG_SAME_UUID = 0x2
+JBD2_FLAG_LAST_TAG = 0x8
+JBD2_CRC32_CHKSUM = 1
+JBD2_CRC32C_CHKSUM = 4
+JBD2_DEFAULT_FAST_COMMIT_BLOCKS = 256
+
+EXT4_FC_TAG_HEAD = 9
 
 EXT4_ORPHAN_BLOCK_MAGIC = 0x0B10CA04
 
@@ -176,9 +197,39 @@ JournalSuperblock = c.Struct(
     "s_feature_ro_compat" / c.Int32ub,
     "s_uuid" / c.Bytes(16),
     "s_nr_users" / c.Int32ub,
-    "s_padding" / c.Padding(1024 - 68),
+    "s_dynsuper" / c.Default(c.Int32ub, 0),
+    "s_max_transaction" / c.Default(c.Int32ub, 0),
+    "s_max_trans_data" / c.Default(c.Int32ub, 0),
+    "s_checksum_type" / c.Default(c.Int8ub, 0),
+    "s_padding2" / c.Padding(3),
+    "s_num_fc_blks" / c.Default(c.Int32ub, 0),
+    "s_head" / c.Default(c.Int32ub, 0),
+    "s_padding" / c.Padding(40 * 4),
+    "s_checksum" / c.Default(c.Int32ub, 0),
+    "s_users" / c.Padding(16 * 48),
 )
 """jbd2's superblock, version 2. Big-endian, unlike all of ext4."""
+
+JOURNAL_SUPERBLOCK_CHECKSUM_OFFSET = 0xFC
+
+JOURNAL_HEADER = struct.Struct(">III")
+"""struct journal_header_s: h_magic, h_blocktype, h_sequence."""
+JOURNAL_TAG = struct.Struct(">IHHI")
+"""struct journal_block_tag_s: t_blocknr, t_checksum, t_flags, t_blocknr_high; the last with 64bit only."""
+JOURNAL_TAG3 = struct.Struct(">IIII")
+"""struct journal_block_tag3_s: t_blocknr, t_flags, t_blocknr_high, t_checksum."""
+JOURNAL_TAG_UUID_SIZE = 16
+"""Bytes after a tag that has no JBD2_FLAG_SAME_UUID."""
+JOURNAL_TAIL = struct.Struct(">I")
+"""struct jbd2_journal_block_tail: t_checksum, at the end of descriptor and revoke blocks."""
+JOURNAL_REVOKE_HEADER = struct.Struct(">IIII")
+"""struct jbd2_journal_revoke_header_s: JOURNAL_HEADER, then r_count, bytes in use."""
+JOURNAL_COMMIT = struct.Struct(">IIIBB2xI28xQI")
+"""struct commit_header: JOURNAL_HEADER, then h_chksum_type, h_chksum_size, h_chksum[0], h_commit_sec,
+h_commit_nsec."""
+JOURNAL_COMMIT_CHECKSUM_OFFSET = 16
+FAST_COMMIT_HEAD = struct.Struct("<HHII")
+"""struct ext4_fc_tl and struct ext4_fc_head: fc_tag, fc_len, fc_features, fc_tid. Little-endian."""
 
 GROUP_DESC_32 = struct.Struct("<IIIHHHHIHHHH")
 """bg_block_bitmap_lo, bg_inode_bitmap_lo, bg_inode_table_lo, bg_free_blocks_count_lo,

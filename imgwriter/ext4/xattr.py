@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 from imgwriter.errors import UnrepresentableError, show
 from imgwriter.ext4.checksum import crc32c
+from imgwriter.ext4.format import EXT4_GOOD_OLD_INODE_SIZE
 
 EXT4_XATTR_MAGIC = 0xEA020000
 
@@ -48,13 +49,15 @@ e_value_size, e_hash."""
 XATTR_NAME_MAX = 255
 """The longest full name, in bytes (kernel include/uapi/linux/limits.h)."""
 
-_PREFIXES = ((b"user.", 1), (b"trusted.", 4), (b"security.", 6))
-_ACL_NAMES = {b"system.posix_acl_access": 2, b"system.posix_acl_default": 3}
-_GOOD_OLD_INODE_SIZE = 128
+PREFIXES = ((b"user.", 1), (b"trusted.", 4), (b"security.", 6))
+"""Prefixes of names, and the e_name_index that stands for each."""
+ACL_NAMES = {b"system.posix_acl_access": 2, b"system.posix_acl_default": 3}
+"""Names that are an e_name_index alone."""
 _END = 4
 """Bytes of the zero that ends the entries."""
 
 ACL_USER_OBJ, ACL_USER, ACL_GROUP_OBJ, ACL_GROUP, ACL_MASK, ACL_OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+_ACL_TAGS = (ACL_USER_OBJ, ACL_USER, ACL_GROUP_OBJ, ACL_GROUP, ACL_MASK, ACL_OTHER)
 
 _ACL_XATTR_ENTRY = struct.Struct("<HHI")
 """struct posix_acl_xattr_entry, after a le32 version 2, and ext4_acl_entry: e_tag, e_perm, e_id."""
@@ -107,7 +110,7 @@ class XattrPlanner:
     """
 
     def __init__(self, *, block_size: int, inode_size: int = 256, extra_isize: int = 32) -> None:
-        self._inline_size = max(inode_size - _GOOD_OLD_INODE_SIZE - extra_isize, 0)
+        self._inline_size = max(inode_size - EXT4_GOOD_OLD_INODE_SIZE - extra_isize, 0)
         self._inline_room = max(self._inline_size - XATTR_IBODY_HEADER.size - _END, 0)
         self._block_size = block_size
         self._block_room = block_size - XATTR_HEADER.size - _END
@@ -196,6 +199,31 @@ def acl_to_disk(value: bytes) -> bytes | None:
     return b"".join(pieces) if _valid_tags(tags) else None
 
 
+def acl_from_disk(value: bytes) -> bytes | None:
+    """Return a POSIX ACL in the kernel's form from ext4's, or None when it is none.
+
+    Tags are taken as they are, in their order, as fs/ext4/acl.c does.
+
+    Args:
+        value: le32 version 1, then (le16 tag, le16 permissions), and a le32 id after those of named ones.
+    """
+    if value[:4] != _ACL_DISK_VERSION:
+        return None
+    pieces = [_ACL_XATTR_VERSION]
+    at = 4
+    while at < len(value):
+        named = value[at] in (ACL_USER, ACL_GROUP)
+        layout = _ACL_XATTR_ENTRY if named else _ACL_ENTRY_SHORT
+        if at + layout.size > len(value):
+            return None
+        tag, permissions, *owner = layout.unpack_from(value, at)
+        if tag not in _ACL_TAGS:
+            return None
+        pieces.append(_ACL_XATTR_ENTRY.pack(tag, permissions, owner[0] if named else _NOBODY))
+        at += layout.size
+    return b"".join(pieces)
+
+
 def _valid_tags(tags: Sequence[int]) -> bool:
     named = tags.count(ACL_USER) + tags.count(ACL_GROUP)
     masks = tags.count(ACL_MASK)
@@ -210,14 +238,14 @@ def _valid_tags(tags: Sequence[int]) -> bool:
 
 def _attribute(full_name: bytes, value: bytes, path: bytes) -> _Attribute:
     """Bring one attribute into its form on disk."""
-    if full_name in _ACL_NAMES:
+    if full_name in ACL_NAMES:
         acl = acl_to_disk(value)
         if acl is None:
             raise _refuse(
                 full_name, path, "is not a valid POSIX ACL; set it anew or leave it out with --xattrs"
             )
-        return _Attribute(_ACL_NAMES[full_name], 0, b"", acl, full_name)
-    for prefix, index in _PREFIXES:
+        return _Attribute(ACL_NAMES[full_name], 0, b"", acl, full_name)
+    for prefix, index in PREFIXES:
         name = full_name.removeprefix(prefix)
         if name != full_name:
             if not name or len(full_name) > XATTR_NAME_MAX or b"\0" in name:

@@ -1,0 +1,277 @@
+"""Inodes of a file system that is read: found by number through the group descriptors, as records.
+
+::
+
+    number ── group ──> descriptor ── bg_inode_table ──> 64 KiB of the table at a time ──> InodeRecord
+
+Descriptors and tables are read where an inode is asked for, so a large file system with few files is read as
+fast as a small one.
+
+Spec: kernel Documentation/filesystems/ext4/group_descr.rst, inodes.rst, checksums.rst.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import NamedTuple, cast
+
+import crcmod
+
+from imgwriter.ext4 import features as f
+from imgwriter.ext4.checksum import crc32c, inode_seed
+from imgwriter.ext4.device import Device, damaged
+from imgwriter.ext4.format import (
+    EXT4_GOOD_OLD_INODE_SIZE,
+    GROUP_DESC_32,
+    GROUP_DESC_64,
+    GROUP_DESC_CHECKSUM_OFFSET,
+    INODE,
+    INODE_CHECKSUM_HI_OFFSET,
+    INODE_CHECKSUM_LO_OFFSET,
+    SUPERBLOCK_OFFSET,
+)
+from imgwriter.ext4.superblock_reader import SuperblockValues
+from imgwriter.units import div_ceil
+
+TABLE_CHUNK = 64 << 10
+"""Bytes of an inode table that are read at a time."""
+_CHUNKS_KEPT = 512
+_SECOND = 10**9
+_U16 = struct.Struct("<H")
+
+crc16 = cast("Callable[..., int]", crcmod.mkCrcFun(0x18005, initCrc=0xFFFF, rev=True, xorOut=0))
+"""The checksum of uninit_bg: ``crc16(data)`` starts at ~0, ``crc16(data, seed)`` goes on from ``seed``."""
+
+# Where bg_inode_table_hi stands in GROUP_DESC_64's values.
+_TABLE_LO, _TABLE_HI = 2, 14
+
+
+class InodeRecord(NamedTuple):
+    """What stands in an inode.
+
+    Attributes:
+        number: Its number.
+        offset: Of the record, in the Volume.
+        mode, uid, gid, links, flags, generation: As in the record; uid and gid have 32 bits.
+        size: i_size in bytes.
+        mtime_ns: Nanoseconds since the epoch.
+        sectors: i_blocks: 512 bytes each.
+        file_acl: The block of its extended attributes, or 0.
+        i_block: 60 bytes.
+        tail: What follows the fields: its extended attributes, or b"".
+    """
+
+    number: int
+    offset: int
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    links: int
+    sectors: int
+    flags: int
+    generation: int
+    file_acl: int
+    i_block: bytes
+    tail: bytes
+
+
+class GroupReader:
+    """Finds the inode table of each group.
+
+    Args:
+        verify: Check the descriptors' checksums.
+    """
+
+    def __init__(self, device: Device, superblock: SuperblockValues, verify: bool) -> None:
+        self._device = device
+        self._superblock = superblock
+        self._verify = verify
+        self._per_block = superblock.block_size // superblock.desc_size
+        self._blocks: dict[int, bytes] = {}
+        self._table_blocks = div_ceil(
+            superblock.inodes_per_group * superblock.inode_size, superblock.block_size
+        )
+
+    def inode_table(self, group: int) -> int:
+        """Return the first block of a group's inode table.
+
+        Raises:
+            FormatError: The descriptor is damaged.
+        """
+        sb = self._superblock
+        nth, index = divmod(group, self._per_block)
+        number = self._descriptor_block(nth)
+        offset = self._device.block_offset(number) + index * sb.desc_size
+        where = f"ext4 group descriptor {group}"
+        if not sb.first_data_block <= number < sb.blocks:
+            raise damaged(
+                f"group descriptor {group} would be in block {number:,}, of {sb.blocks:,}", where, offset
+            )
+        content = self._blocks.get(nth)
+        if content is None:
+            content = self._blocks[nth] = self._device.block(number)
+        at = index * sb.desc_size
+        if self._verify:
+            self._check(group, content[at : at + sb.desc_size], where, offset)
+        if sb.desc_size >= GROUP_DESC_64.size:
+            wide = GROUP_DESC_64.unpack_from(content, at)
+            table = wide[_TABLE_LO] | wide[_TABLE_HI] << 32
+        else:
+            table = GROUP_DESC_32.unpack_from(content, at)[_TABLE_LO]
+        if not sb.first_data_block < table <= sb.blocks - self._table_blocks:
+            message = f"the inode table of group {group} would be {self._table_blocks:,} blocks at {table:,},"
+            raise damaged(f"{message} of {sb.blocks:,}", f"{where}, bg_inode_table", offset)
+        return int(table)
+
+    def _descriptor_block(self, nth: int) -> int:
+        """Return the ``nth`` block of descriptors. Spec: blockgroup.rst, "Meta Block Groups"."""
+        sb = self._superblock
+        primary = SUPERBLOCK_OFFSET // sb.block_size + 1
+        if not sb.features.has(f.Incompat.META_BG) or nth < sb.fields["s_first_meta_bg"]:
+            return primary + nth
+        group = nth * self._per_block
+        if group == 0:
+            return primary
+        return sb.first_data_block + group * sb.blocks_per_group + self._has_super(group)
+
+    def _has_super(self, group: int) -> bool:
+        features = self._superblock.features
+        if features.has(f.Compat.SPARSE_SUPER2):
+            return group in self._superblock.fields["s_backup_bgs"]
+        if group <= 1 or not features.has(f.RoCompat.SPARSE_SUPER):
+            return True
+        return any(_is_power(group, base) for base in (3, 5, 7))
+
+    def _check(self, group: int, descriptor: bytes, where: str, offset: int) -> None:
+        sb = self._superblock
+        stored = _U16.unpack_from(descriptor, GROUP_DESC_CHECKSUM_OFFSET)[0]
+        before, after = descriptor[:GROUP_DESC_CHECKSUM_OFFSET], descriptor[GROUP_DESC_CHECKSUM_OFFSET + 2 :]
+        number = group.to_bytes(4, "little")
+        if sb.metadata_csum and sb.seed is not None:
+            found = crc32c(number + before + b"\0\0" + after, sb.seed) & 0xFFFF
+        elif sb.features.has(f.RoCompat.GDT_CSUM):
+            found = crc16(sb.uuid + number + before + after)
+        else:
+            return
+        if stored != found:
+            message = f"bg_checksum of group {group} is {stored:#06x}, its bytes give {found:#06x}"
+            raise damaged(message, f"{where}, bg_checksum", offset)
+
+
+def _is_power(number: int, base: int) -> bool:
+    power = base
+    while power < number:
+        power *= base
+    return power == number
+
+
+class InodeReader:
+    """Reads inodes by number; keeps some of the tables, since neighbours are asked for together."""
+
+    def __init__(self, device: Device, superblock: SuperblockValues, verify: bool) -> None:
+        self._device = device
+        self._superblock = superblock
+        self._groups = GroupReader(device, superblock, verify)
+        self._seed = superblock.seed if verify and superblock.metadata_csum else None
+        self._wide = superblock.features.has(f.Incompat.BIT64)
+        self._large_directories = superblock.features.has(f.Incompat.LARGEDIR)
+        self._tables: dict[int, int] = {}
+        self._chunks: dict[tuple[int, int], tuple[int, bytes]] = {}
+
+    def read(self, number: int) -> InodeRecord:
+        """Return an inode, used or not.
+
+        Args:
+            number: 1 to s_inodes_count.
+
+        Raises:
+            FormatError: Its fields cannot be.
+        """
+        sb = self._superblock
+        size = sb.inode_size
+        group, index = divmod(number - 1, sb.inodes_per_group)
+        nth, at = divmod(index * size, TABLE_CHUNK)
+        chunk = self._chunks.get((group, nth))
+        if chunk is None:
+            chunk = self._load(group, nth)
+        record = chunk[1][at : at + size]
+        offset = chunk[0] + at
+        if size == EXT4_GOOD_OLD_INODE_SIZE:
+            record = record.ljust(INODE.size, b"\0")
+        return self._decode(number, record, offset)
+
+    def _load(self, group: int, nth: int) -> tuple[int, bytes]:
+        sb = self._superblock
+        table = self._tables.get(group)
+        if table is None:
+            table = self._tables[group] = self._groups.inode_table(group)
+        start = table * sb.block_size + nth * TABLE_CHUNK
+        length = min(TABLE_CHUNK, sb.inodes_per_group * sb.inode_size - nth * TABLE_CHUNK)
+        if len(self._chunks) >= _CHUNKS_KEPT:
+            self._chunks.clear()
+        chunk = self._device.offset + start, self._device.read(start, length)
+        self._chunks[group, nth] = chunk
+        return chunk
+
+    def _decode(self, number: int, record: bytes, offset: int) -> InodeRecord:
+        (
+            mode, uid, size, _, _, mtime, _, gid, links, sectors, flags, _, i_block, generation, file_acl,
+            size_high, _, sectors_high, file_acl_high, uid_high, gid_high, checksum_lo, _, extra_isize,
+            checksum_hi, _, mtime_extra, *_,
+        ) = INODE.unpack_from(record)  # fmt: skip
+        tail = b""
+        if len(record) > INODE.size or self._superblock.inode_size > EXT4_GOOD_OLD_INODE_SIZE:
+            end = EXT4_GOOD_OLD_INODE_SIZE + extra_isize
+            if extra_isize & 3 or end > len(record):
+                message = (
+                    f"i_extra_isize of inode {number:,} is {extra_isize}, with inodes of {len(record)} bytes"
+                )
+                raise damaged(message, f"ext4 inode {number}, i_extra_isize", offset)
+            if extra_isize < _EXTRA_MTIME:
+                mtime_extra = 0
+            tail = record[end:] if extra_isize else b""
+        if self._seed is not None:
+            stored = checksum_lo | checksum_hi << 16 if extra_isize >= _EXTRA_CHECKSUM else checksum_lo
+            self._check(number, record, offset, stored, generation, extra_isize)
+        # A signed 32-bit second, two bits of epoch above it, then the nanoseconds.
+        seconds = (mtime ^ 0x80000000) - 0x80000000 + ((mtime_extra & 3) << 32)
+        return InodeRecord(
+            number,
+            offset,
+            mode,
+            uid | uid_high << 16,
+            gid | gid_high << 16,
+            size | size_high << 32 if self._large_directories or mode & 0o170000 == 0o100000 else size,
+            seconds * _SECOND + (mtime_extra >> 2),
+            links,
+            sectors | sectors_high << 32,
+            flags,
+            generation,
+            file_acl | file_acl_high << 32 if self._wide else file_acl,
+            i_block,
+            tail,
+        )
+
+    def _check(
+        self, number: int, record: bytes, offset: int, stored: int, generation: int, extra_isize: int
+    ) -> None:
+        assert self._seed is not None
+        content = bytearray(record[: self._superblock.inode_size])
+        _U16.pack_into(content, INODE_CHECKSUM_LO_OFFSET, 0)
+        mask = 0xFFFF
+        if extra_isize >= _EXTRA_CHECKSUM:
+            _U16.pack_into(content, INODE_CHECKSUM_HI_OFFSET, 0)
+            mask = 0xFFFFFFFF
+        found = crc32c(bytes(content), inode_seed(self._seed, number, generation)) & mask
+        if stored != found:
+            message = f"the checksum of inode {number:,} is {stored:#x}, its bytes give {found:#x}"
+            raise damaged(message, f"ext4 inode {number}, i_checksum", offset)
+
+
+_EXTRA_CHECKSUM = 4
+"""i_extra_isize from which on i_checksum_hi is there."""
+_EXTRA_MTIME = 12
+"""i_extra_isize from which on i_mtime_extra is there."""
