@@ -127,6 +127,9 @@ def check_protective(records: list[Record], disk: Disk) -> tuple[list[Finding], 
         elif record.used:
             found = f"a partition of type {record.fields.os_type:#04x}: a hybrid MBR"
             remarks.note(False, "os_type", 4, "zeros", found)
+        else:
+            rest = mbr.PARTITION_RECORD.build(record.fields)
+            remarks.require(not any(rest), "", 0, "zeros, as it is not used", rest.hex())
         findings += remarks.findings
         notes += remarks.notes
     return findings, notes

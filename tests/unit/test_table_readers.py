@@ -441,6 +441,7 @@ def test_a_backup_that_nothing_leads_to_is_a_note() -> None:
         ([record(0xEE, 1, LAST, 0x7F)], [("MBR record 1", "boot_indicator")], []),
         ([record(0xEE, 1, LAST), record(0xEE, 1, LAST)], [("MBR record 2", "os_type")], []),
         ([b"\0" * 16, record(0xEE, 1, LAST)], [], []),
+        ([record(0xEE, 1, LAST), record(0, 0, 5)], [("MBR record 2", "")], []),
         (
             [record(0xEE, 1, 39), record(0xEF, 40, 60)],
             [],
