@@ -111,7 +111,8 @@ def test_a_flipped_bit_of_the_protective_mbr_is_named(at: int, bit: int) -> None
     disk[at] ^= 1 << bit
     table = read_table(volume_of(disk))
     assert table.findings or table.notes
-    assert [p.name for p in table.partitions] == ["ESP", "root"]
+    # Without its type, the record is a partition of an MBR.
+    assert [p.name for p in table.partitions] == ([""] if at == 450 else ["ESP", "root"])
 
 
 # Numbers that fields have their limits at.
