@@ -10,6 +10,7 @@
     ├── CapacityError                it does not fit: .needed, .available, .largest
     ├── FormatError                  something handed to a reader is damaged: .where, .offset
     ├── OutputError                  the image could not be written: .path
+    ├── GuestError                   a guest did not do its job: .stage, .log, .status
     └── PlanInvariantError           imgwriter broke a rule of its own: a bug
 
 A message is one sentence: what, with numbers and units, and the remedy. Everything that can be
@@ -95,6 +96,24 @@ class OutputError(ImgwriterError):
     def __init__(self, message: str, path: str = "") -> None:
         super().__init__(message)
         self.path = path
+
+
+class GuestError(ImgwriterError):
+    """A guest could not be started, did not end, or did not do its job.
+
+    Attributes:
+        stage: What it was doing: "start", "boot", "mount", "install", ...
+        log: The last lines that were heard of it.
+        status: The exit status of the command that failed, or None where none did.
+    """
+
+    def __init__(
+        self, message: str, stage: str = "", log: Sequence[str] = (), status: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.log = tuple(log)
+        self.status = status
 
 
 class PlanInvariantError(ImgwriterError):

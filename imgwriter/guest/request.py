@@ -1,0 +1,111 @@
+"""What a guest is asked, and what it answers: values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from imgwriter.errors import SpecError
+from imgwriter.extent import Data
+from imgwriter.units import MiB
+
+Accelerator: TypeAlias = Literal["tcg", "kvm", "auto"]
+"""Software emulation; the processor's own virtualisation; that where a guest boots with it."""
+
+ACCELERATORS: tuple[Accelerator, ...] = get_args(Accelerator)
+
+ARCHITECTURES = ("x86_64", "aarch64")
+
+DEFAULT_MEMORY = 1024 * MiB
+MIN_MEMORY = 64 * MiB
+MAX_MEMORY = 1 << 40
+
+DEFAULT_TIMEOUT = 600.0
+"""Seconds until a guest counts as hung. The slowest installer that was measured takes 18 s by software."""
+
+MAX_LOG = 1 << 20
+"""Bytes of a guest's log that are kept: the last ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """A disk of the guest.
+
+    Attributes:
+        path: The image on the host. The guest writes to it, so give a copy, or an overlay.
+        format: Its container, by QEMU's name: "raw", "qcow2". It is never guessed.
+    """
+
+    path: bytes
+    format: str
+
+    @property
+    def absolute(self) -> bytes:
+        """Its path from the root: one that QEMU cannot take for a protocol."""
+        return os.path.abspath(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class GuestRequest:
+    """One guest: what it boots, what it has, how long it may take.
+
+    Attributes:
+        kernel: The kernel's file.
+        initramfs: From :func:`imgwriter.guest.initramfs.initramfs`.
+        drives: Its disks: /dev/vda, /dev/vdb, ...
+        architecture: "x86_64" or "aarch64".
+        memory: Bytes of memory, rounded down to whole MiB.
+        accelerator: How it is run.
+        timeout: Seconds from start to end.
+        clock: What its clock says at first, in seconds since the epoch.
+        sandbox: Whether QEMU gives up system calls that it has no use for (seccomp).
+        qemu: Path of QEMU on the host; qemu-system-ARCHITECTURE from PATH when None.
+
+    Raises:
+        SpecError: A value is none of those that there are.
+    """
+
+    kernel: Data
+    initramfs: bytes
+    drives: tuple[Drive, ...] = ()
+    architecture: str = "x86_64"
+    memory: int = DEFAULT_MEMORY
+    accelerator: Accelerator = "tcg"
+    timeout: float = DEFAULT_TIMEOUT
+    clock: int = 0
+    sandbox: bool = True
+    qemu: bytes | None = None
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise SpecError(f"a guest for {self.architecture!r} cannot be had; choose one of {ARCHITECTURES}")
+        if self.accelerator not in ACCELERATORS:
+            raise SpecError(
+                f"{self.accelerator!r} is no accelerator; choose one of {', '.join(ACCELERATORS)}"
+            )
+        if not MIN_MEMORY <= self.memory <= MAX_MEMORY:
+            raise SpecError(
+                f"a guest has {MIN_MEMORY} to {MAX_MEMORY} bytes of memory, not {self.memory};"
+                " give --mem-size another value"
+            )
+        if not 0 < self.timeout < float("inf"):
+            raise SpecError(f"a guest may take some seconds, not {self.timeout}; correct --vm-timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class GuestResult:
+    """A guest that did its job.
+
+    Attributes:
+        log: What its programs wrote, line by line: the last MAX_LOG bytes of it.
+        stages: Each stage that it went through, with the seconds that it took.
+        accelerator: How it was run: "tcg" or "kvm".
+        seconds: How long it took in all.
+    """
+
+    log: tuple[str, ...]
+    stages: Mapping[str, float]
+    accelerator: str
+    seconds: float
