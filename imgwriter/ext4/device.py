@@ -37,6 +37,10 @@ class Newer(NamedTuple):
     escaped: bool
 
 
+Part = tuple[int, int, int]
+"""A run of a file: (offset in the file, offset in the file system, length), in bytes."""
+
+
 class Window:
     """The bytes [start, start + length) of another Data."""
 
@@ -123,11 +127,11 @@ class Device:
                 at += len(chunk)
         return bytes(content)
 
-    def data(self, parts: list[tuple[int, int, int]], length: int) -> Data:
+    def data(self, parts: list[Part], length: int) -> Data:
         """Return a file's content.
 
         Args:
-            parts: (offset in the file, offset in the file system, length), in order, in bytes; zeros between.
+            parts: In order; zeros between.
             length: Bytes of the file.
         """
         found = [(low + at, data) for low, start, count in parts for at, data in self.pieces(start, count)]

@@ -229,6 +229,13 @@ def parse(fs_type: str, text: str = "") -> Features:
     return features
 
 
+def names_of(features: Features) -> tuple[str, ...]:
+    """Return the names of the features that are set and known, in dumpe2fs's order."""
+    words = (Compat, Incompat, RoCompat)
+    flags = sorted(READ.items(), key=lambda item: (words.index(type(item[1])), item[1]))
+    return tuple(name for name, flag in flags if features.has(flag))
+
+
 def refusals(features: Features) -> list[str]:
     """Return a phrase for each feature with which a file system is not read: its name, and why.
 

@@ -50,7 +50,7 @@ class Claims:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._structures: set[int] = set()
+        self._read_blocks: set[int] = set()
         self._runs: list[tuple[int, int, int]] = []
 
     def structure(self, block: int, number: int, where: str) -> None:
@@ -64,20 +64,20 @@ class Claims:
         Raises:
             FormatError: It is noted already.
         """
-        if block in self._structures:
+        if block in self._read_blocks:
             raise self._twice(block, number, where)
-        self._structures.add(block)
+        self._read_blocks.add(block)
         self._runs.append((block, block + 1, number))
 
-    def directory(self, block: int, number: int, where: str) -> None:
-        """Note a block of a directory, which :meth:`run` has noted as content, before it is read.
+    def read(self, block: int, number: int, where: str) -> None:
+        """Note that a block of content, which :meth:`run` has noted, is read now: a directory's, or a value.
 
         Raises:
-            FormatError: It is a directory's, or maps a file, already.
+            FormatError: It was read already, or maps a file.
         """
-        if block in self._structures:
+        if block in self._read_blocks:
             raise self._twice(block, number, where)
-        self._structures.add(block)
+        self._read_blocks.add(block)
 
     def run(self, start: int, stop: int, number: int) -> None:
         """Note the blocks [start, stop) of an inode's content."""

@@ -86,8 +86,8 @@ class SuperblockValues:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """The names of the features, as e2fsprogs calls them."""
-        return tuple(name for name, flag in f.READ.items() if self.features.has(flag))
+        """The names of the features, as dumpe2fs calls and orders them."""
+        return f.names_of(self.features)
 
     def is_block(self, number: int) -> bool:
         """Return whether a block can hold something of a file: it is in a group."""

@@ -19,8 +19,7 @@ from imgwriter.errors import FormatError, show
 from imgwriter.ext4 import directory_reader
 from imgwriter.ext4 import features as f
 from imgwriter.ext4.checksum import inode_seed
-from imgwriter.ext4.device import Device, damaged
-from imgwriter.ext4.extent_tree import Piece
+from imgwriter.ext4.device import Device, Part, damaged
 from imgwriter.ext4.format import (
     EXT4_COMPR_FL,
     EXT4_EA_INODE_FL,
@@ -32,7 +31,8 @@ from imgwriter.ext4.inode_reader import InodeReader, InodeRecord
 from imgwriter.ext4.map_reader import LOGICAL_END, Claims, MapReader
 from imgwriter.ext4.superblock_reader import SuperblockValues
 from imgwriter.ext4.xattr_reader import XattrReader
-from imgwriter.extent import CHUNK, Bytes
+from imgwriter.extent import Bytes
+from imgwriter.filedata import Concatenated
 from imgwriter.tree.inventory import Inode, Run
 from imgwriter.units import SECTOR, div_ceil
 
@@ -64,6 +64,7 @@ class TreeReader:
         self._xattrs = XattrReader(device, superblock, self._value, self._claims.structure, verify)
         self._values: dict[int, bytes] = {}
         self._found: dict[int, Inode] = {}
+        self._contents: list[tuple[Inode, list[Part]]] = []
         self._directories: list[tuple[Inode, InodeRecord, bytes | None]] = []
 
     def read(self) -> Inode:
@@ -80,6 +81,9 @@ class TreeReader:
             inode, record, inline_data = self._directories.pop()
             self._read_directory(inode, record, inline_data)
         self._claims.refuse_shared()
+        # Now that no two files have a block in common, they have no more pieces than the Volume.
+        for inode, parts in self._contents:
+            inode.data = self._device.data(parts, inode.size)
         return root
 
     def _read_directory(self, directory: Inode, record: InodeRecord, inline_data: bytes | None) -> None:
@@ -121,7 +125,7 @@ class TreeReader:
             if logical != end:
                 break
             for block in range(start, start + min(length, count - logical)):
-                self._claims.directory(block, record.number, where)
+                self._claims.read(block, record.number, where)
                 content, offset = self._device.block(block), self._device.block_offset(block)
                 if self._seed is not None:
                     seed = inode_seed(self._seed, record.number, record.generation)
@@ -169,16 +173,15 @@ class TreeReader:
 
     def _set_content(self, inode: Inode, record: InodeRecord, inline_data: bytes | None) -> None:
         inode.size = size = record.size
-        if inline_data is not None:
-            content = self._inline(record, inline_data)
-            inode.data = Bytes(content) if content else None
-            return
         block_size = self._superblock.block_size
         if size > LOGICAL_END * block_size:
             message = f"inode {record.number:,} has i_size {size:,}, more than {LOGICAL_END * block_size:,}"
             raise damaged(message, f"ext4 inode {record.number}, i_size", record.offset)
+        if inline_data is not None:
+            self._set_inline(inode, (record.i_block + inline_data)[:size])
+            return
         runs: list[Run] = []
-        parts: list[tuple[int, int, int]] = []
+        parts: list[Part] = []
         for logical, start, length in self._maps.pieces(record):
             low, high = logical * block_size, min((logical + length) * block_size, size)
             if low >= high:
@@ -191,8 +194,16 @@ class TreeReader:
         if not parts:
             inode.runs = () if size else None
             return
-        inode.data = self._device.data(parts, size)
+        self._contents.append((inode, parts))
         inode.runs = None if runs == [(0, size)] else runs
+
+    def _set_inline(self, inode: Inode, content: bytes) -> None:
+        """Set the content of a file without blocks; mke2fs -d makes some larger than what is there."""
+        if len(content) == inode.size:
+            inode.data = Bytes(content) if content else None
+        else:
+            inode.data = Concatenated([(0, Bytes(content))], inode.size)
+            inode.runs = ((0, len(content)),)
 
     def _target(self, record: InodeRecord, inline_data: bytes | None) -> bytes:
         """Return what a symlink points to. Spec: fs/ext4/inode.c, ext4_inode_is_fast_symlink()."""
@@ -200,33 +211,34 @@ class TreeReader:
         where = f"ext4 inode {record.number}"
         attributes = self._superblock.cluster_size // SECTOR if record.file_acl else 0
         if inline_data is not None:
-            target = self._inline(record, inline_data)
+            target = (record.i_block + inline_data)[:size]
         elif record.sectors == attributes and size < _I_BLOCK_SIZE:
             target = record.i_block[:size]
         else:
-            target = self._whole(record, min(self._superblock.block_size, CHUNK), where)
+            target = self._whole(record, self._superblock.block_size, where)
         target = target.partition(b"\0")[0]
         if not target:
             raise damaged(f"the symlink inode {record.number:,} points to nothing", where, record.offset)
         return target
 
-    def _inline(self, record: InodeRecord, inline_data: bytes) -> bytes:
-        content = record.i_block + inline_data
-        if record.size > len(content):
-            message = f"inode {record.number:,} has i_size {record.size:,} and {len(content):,} bytes inline"
-            raise damaged(message, f"ext4 inode {record.number}, i_size", record.offset)
-        return content[: record.size]
-
     def _whole(self, record: InodeRecord, most: int, where: str) -> bytes:
         """Return the content of a small file, all of whose blocks are there."""
         block_size = self._superblock.block_size
         count = div_ceil(record.size, block_size)
-        pieces = self._maps.pieces(record) if record.size <= most else []
-        if not _covers(pieces, count):
+        blocks: list[int] = []
+        if record.size <= most:
+            for logical, start, length in self._maps.pieces(record):
+                if logical != len(blocks) or logical >= count:
+                    break
+                blocks.extend(range(start, start + min(length, count - logical)))
+        if len(blocks) != count or not count:
             message = f"inode {record.number:,} has i_size {record.size:,}, and not {count:,} blocks for it"
             raise damaged(f"{message} (of {most:,} bytes at most)", where, record.offset)
-        content = b"".join(self._device.read(start * block_size, n * block_size) for _, start, n in pieces)
-        return content[: record.size]
+        content = []
+        for block in blocks:
+            self._claims.read(block, record.number, where)
+            content.append(self._device.block(block))
+        return b"".join(content)[: record.size]
 
     def _value(self, number: int, size: int, owner: InodeRecord) -> bytes:
         """Return the value of an attribute that has an inode of its own; many may share it."""
@@ -245,16 +257,6 @@ class TreeReader:
             message = f"a value of inode {owner.number:,} has e_value_size {size:,} and, in inode {number:,},"
             raise damaged(f"{message} {len(value):,} bytes", where, owner.offset)
         return value
-
-
-def _covers(pieces: list[Piece], count: int) -> bool:
-    """Return whether the pieces are the first ``count`` blocks, at least, without a hole."""
-    end = 0
-    for logical, _, length in pieces:
-        if logical != end:
-            break
-        end += length
-    return end >= count > 0
 
 
 def _device_number(i_block: bytes) -> tuple[int, int]:
