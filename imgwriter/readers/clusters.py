@@ -7,7 +7,7 @@
                   │           └──────────────── compressed
                   └──────────────────────────── plain: a cluster anywhere in the file
 
-What is known of each is its L2 entry: 8 bytes.
+What is known of each is its L2 entry: 8 bytes, and 4 more where some clusters are there in part only.
 
 Spec: docs/interop/qcow2.txt, "L2 table entry", "Compressed Clusters Descriptor".
 """
@@ -25,6 +25,9 @@ from imgwriter.errors import FormatError
 from imgwriter.extent import CHUNK, Buffer
 from imgwriter.qcow2 import OFLAG_COMPRESSED, CompressionType, compressed_place
 from imgwriter.readers.hostfile import HostFile
+
+ALL_PARTS = (1 << 32) - 1
+"""The bitmap of a cluster all of which is there."""
 
 Decompress: TypeAlias = Callable[[bytes, int], bytes]
 """Called with the bytes from a compressed cluster's offset on, and the size of a cluster; returns what they
@@ -109,16 +112,21 @@ class Clusters:
 
     Args:
         decoder: The image's.
-        entries: For each cluster the L2 entry of a compressed one, or the offset of a plain one.
+        entries: For each cluster the L2 entry of a compressed one, the offset of a plain one, or 0: zeros.
         length: Bytes of the guest.
+        parts: For each cluster the bitmap of those of its 32 parts that are there, from the least significant
+            bit on; the others are zeros. None where all are.
     """
 
-    __slots__ = ("decoder", "entries", "length")
+    __slots__ = ("decoder", "entries", "length", "parts")
 
-    def __init__(self, decoder: Decoder, entries: array[int], length: int) -> None:
+    def __init__(
+        self, decoder: Decoder, entries: array[int], length: int, parts: array[int] | None = None
+    ) -> None:
         self.decoder = decoder
         self.entries = entries
         self.length = length
+        self.parts = parts
 
     def __len__(self) -> int:
         return self.length
@@ -137,14 +145,28 @@ class Clusters:
             index = position >> bits
             within = position - (index << bits)
             entry = entries[index]
-            count = 1 if entry & OFLAG_COMPRESSED else rising(entries, index, 1 << bits)
+            plain = entry and not entry & OFLAG_COMPRESSED
+            count = rising(entries, index, 1 << bits) if plain else 1
             end = min((index + count) << bits, stop)
             part = view[position - start : end - start]
-            if entry & OFLAG_COMPRESSED:
+            if plain:
+                self.decoder.read_into(part, entry + within)
+            elif entry:
                 part[:] = self.decoder.cluster(entry)[within : within + len(part)]
             else:
-                self.decoder.read_into(part, entry + within)
+                part[:] = bytes(len(part))
             position = end
+        if self.parts is not None:
+            self._clear(view, start, self.parts)
+
+    def _clear(self, view: memoryview, start: int, parts: array[int]) -> None:
+        """Make zeros of the parts that are not there."""
+        bits = self.decoder.cluster_bits
+        size = (1 << bits) // 32
+        for index in range(start >> bits, ((start + len(view) - 1) >> bits) + 1):
+            origin = (index << bits) - start
+            for low, high in bit_runs(~parts[index] & ALL_PARTS):
+                clear(view, origin + low * size, origin + high * size)
 
 
 def rising(entries: array[int], first: int, step: int) -> int:
@@ -159,3 +181,17 @@ def rising(entries: array[int], first: int, step: int) -> int:
         else:
             size //= 2
     return stop - first
+
+
+def bit_runs(bits: int) -> list[tuple[int, int]]:
+    """Return the runs of ones in 32 bits, from the least significant on: [low, high) each."""
+    edges = bits ^ (bits << 1)
+    places = [index for index in range(33) if edges >> index & 1]
+    return list(zip(places[::2], places[1::2], strict=True))
+
+
+def clear(view: memoryview, low: int, high: int) -> None:
+    """Make zeros of those of the bytes [low, high) that are in ``view``."""
+    low, high = max(low, 0), min(high, len(view))
+    if low < high:
+        view[low:high] = bytes(high - low)

@@ -173,10 +173,10 @@ class Used:
         Raises:
             FormatError: Two overlap.
         """
-        starts, stops = self._starts, self._stops
-        end = 0
-        for index in sorted(range(len(starts)), key=starts.__getitem__):
-            start = starts[index]
+        # Two overlap exactly where one more begins than has ended: which end belongs to which start does not
+        # matter, so both are sorted by themselves, in less memory than pairs of them.
+        starts, stops = array("Q", sorted(self._starts)), array("Q", sorted(self._stops))
+        for start, end in zip(starts[1:], stops, strict=False):
             if start < end:
                 raise FormatError(
                     f"the {where} uses the bytes at {start:,} of the file twice; the image is damaged: get"
@@ -184,7 +184,6 @@ class Used:
                     where,
                     start,
                 )
-            end = stops[index]
 
 
 def joined(extents: Iterable[Extent]) -> list[Extent]:

@@ -4,7 +4,7 @@
 
     L1 table            L2 table            file
     ├ entry ────────────> entry ──────────────> cluster          a run of neighbours is one slice of the file
-    ├ 0: all zeros       ├ compressed ────────> some sectors     grouped: see readers/clusters.py
+    ├ 0: all zeros       ├ compressed ────────> some sectors     grouped: see readers/gather.py
     └ ...                ├ zero flag            nothing
                          └ 0: zeros             nothing
 
@@ -23,16 +23,14 @@ from collections.abc import Mapping
 
 from imgwriter import qcow2
 from imgwriter.errors import FormatError
-from imgwriter.extent import CHUNK, Extent, Volume
-from imgwriter.filedata import PACK_LIMIT
-from imgwriter.readers.clusters import Clusters, Decoder, rising
+from imgwriter.extent import Volume
+from imgwriter.readers.clusters import ALL_PARTS, Decoder, rising
+from imgwriter.readers.gather import Gatherer
 from imgwriter.readers.hostfile import HostFile, Used, joined
 from imgwriter.readers.qcow2_header import Header, read_header
 from imgwriter.units import div_ceil
 
 _NOT_ZERO = re.compile(rb"[^\0]")
-_ALL = (1 << 32) - 1
-_LABEL = "guest disk"
 _L1 = "qcow2 L1 table"
 _L2 = "qcow2 L2 table"
 _REMEDY = "the image is damaged: repair it (qemu-img check -r all), or get it anew"
@@ -96,12 +94,9 @@ class _Disk:
         self.header = header
         self.step = header.cluster_size
         self.bits = header.cluster_bits
-        self.decoder = Decoder(file, header.cluster_bits, header.compression)
         self.used = Used()
-        self.extents: list[Extent] = []
-        # Clusters that await their neighbours: compressed ones, and plain ones in runs too short for a slice.
-        self.waiting = array("Q")
-        self.waiting_first = 0
+        decoder = Decoder(file, header.cluster_bits, header.compression)
+        self.gatherer = Gatherer(decoder, header.size)
 
     def reserve(self, tables: list[tuple[int, int]]) -> None:
         """Note where header and tables are, before any table is read.
@@ -154,19 +149,14 @@ class _Disk:
 
     def volume(self) -> Volume:
         """Return the disk, after checking that no two clusters are in one place."""
-        self._flush()
+        self.gatherer.flush()
         self.used.refuse_overlaps(_L2)
-        return Volume(self.header.size, joined(self.extents))
+        return Volume(self.header.size, joined(self.gatherer.extents))
 
     def _plain(self, first: int, count: int, entry: int, at: int) -> None:
         host = self._checked(entry, count, at)
-        length = count << self.bits
-        self.used.add(host, host + length)
-        if length < PACK_LIMIT:
-            self._wait(first, array("Q", range(host, host + length, self.step)))
-        else:
-            self._flush()
-            self._slice(first << self.bits, host, length)
+        self.used.add(host, host + (count << self.bits))
+        self.gatherer.plain(first, count, host)
 
     def _compressed(self, first: int, entries: array[int], at: int) -> None:
         for entry in entries:
@@ -175,10 +165,10 @@ class _Disk:
                 raise self._outside("compressed cluster", offset, at)
             # Where in its last sector it ends is not said: the next may begin there.
             self.used.add(offset, max(offset + 1, stop - 511))
-        self._wait(first, entries)
+        self.gatherer.wait(first, entries)
 
     def _subclusters(self, first: int, entry: int, bitmap: int, at: int) -> None:
-        allocated, zero = bitmap & _ALL, bitmap >> 32
+        allocated, zero = bitmap & ALL_PARTS, bitmap >> 32
         if allocated & zero or (allocated and not entry & qcow2.L2E_OFFSET_MASK):
             raise FormatError(
                 f"the extended L2 entry at {at:,} has subclusters of two kinds at once, or without a place:"
@@ -186,47 +176,12 @@ class _Disk:
                 _L2,
                 at,
             )
-        if allocated == _ALL:
+        if allocated == ALL_PARTS:
             self._plain(first, 1, entry, at)
         elif allocated:
             host = self._checked(entry, 1, at)
             self.used.add(host, host + self.step)
-            self._flush()
-            size = self.step // 32
-            for low, high in _bit_runs(allocated):
-                start = (first << self.bits) + low * size
-                if host + low * size < self.file.size and start < self.header.size:
-                    self._slice(start, host + low * size, (high - low) * size)
-
-    def _slice(self, start: int, host: int, length: int) -> None:
-        length = min(length, self.header.size - start)
-        self.extents.append(self.file.extent(start, host, length, _LABEL))
-
-    def _wait(self, first: int, entries: array[int]) -> None:
-        most = max(CHUNK >> self.bits, 1)
-        if self.waiting_first + len(self.waiting) != first:
-            self._flush()
-        done = 0
-        while done < len(entries):
-            if not self.waiting:
-                self.waiting_first = first + done
-            room = most - len(self.waiting)
-            self.waiting.extend(entries[done : done + room])
-            done += room
-            if len(self.waiting) == most:
-                self._flush()
-
-    def _flush(self) -> None:
-        entries, self.waiting = self.waiting, array("Q")
-        if not entries:
-            return
-        start = self.waiting_first << self.bits
-        length = min(len(entries) << self.bits, self.header.size - start)
-        plain = not entries[0] & qcow2.OFLAG_COMPRESSED
-        if plain and rising(entries, 0, self.step) == len(entries):
-            self._slice(start, entries[0], length)
-        else:
-            self.extents.append(Extent(start, length, Clusters(self.decoder, entries, length), 0, _LABEL))
+            self.gatherer.parts(first, host, allocated)
 
     def _checked(self, entry: int, count: int, at: int) -> int:
         """Return the place of a run of clusters, each of which begins within the file."""
@@ -265,10 +220,3 @@ def _compressed_run(entries: array[int], first: int) -> int:
         if not entries[index] & qcow2.OFLAG_COMPRESSED:
             return index - first
     return len(entries) - first
-
-
-def _bit_runs(bits: int) -> list[tuple[int, int]]:
-    """Return the runs of ones in 32 bits, from the least significant on: [low, high) each."""
-    edges = bits ^ (bits << 1)
-    places = [index for index in range(33) if edges >> index & 1]
-    return list(zip(places[::2], places[1::2], strict=True))

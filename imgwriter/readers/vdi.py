@@ -19,6 +19,9 @@ from typing import NamedTuple
 
 from imgwriter.errors import FormatError
 from imgwriter.extent import Extent, Volume
+from imgwriter.qcow2 import CompressionType
+from imgwriter.readers.clusters import Decoder
+from imgwriter.readers.gather import Gatherer
 from imgwriter.readers.hostfile import HostFile, joined
 from imgwriter.units import SECTOR, align_up, div_ceil
 from imgwriter.vdi import (
@@ -63,8 +66,27 @@ def read(file: HostFile) -> tuple[Volume, Mapping[str, str | int]]:
     return Volume(header.disk_size, extents), details
 
 
-def _extents(file: HostFile, header: _Header) -> Iterator[Extent]:
-    """Yield the blocks that are somewhere in the file, in the disk's order."""
+def _extents(file: HostFile, header: _Header) -> list[Extent]:
+    """Return the blocks that are somewhere in the file, in the disk's order."""
+    # Blocks are never compressed.
+    decoder = Decoder(file, BLOCK_SIZE.bit_length() - 1, CompressionType.ZLIB)
+    gatherer = Gatherer(decoder, header.disk_size)
+    first = count = host = 0
+    for index, offset in _blocks(file, header):
+        if count and index == first + count and offset == host + count * BLOCK_SIZE:
+            count += 1
+            continue
+        if count:
+            gatherer.plain(first, count, host)
+        first, count, host = index, 1, offset
+    if count:
+        gatherer.plain(first, count, host)
+    gatherer.flush()
+    return gatherer.extents
+
+
+def _blocks(file: HostFile, header: _Header) -> Iterator[tuple[int, int]]:
+    """Yield (index, offset in the file) of the blocks that are there."""
     count = div_ceil(header.disk_size, BLOCK_SIZE)
     seen: set[int] = set()
     for index, place in file.allocated(header.offset_bmap, count, "little", _MAP):
@@ -79,8 +101,7 @@ def _extents(file: HostFile, header: _Header) -> Iterator[Extent]:
                 header.offset_bmap + 4 * index,
             )
         seen.add(place)
-        length = min(BLOCK_SIZE, header.disk_size - index * BLOCK_SIZE)
-        yield file.extent(index * BLOCK_SIZE, offset, length, "guest disk")
+        yield index, offset
 
 
 def _read_header(file: HostFile) -> _Header:

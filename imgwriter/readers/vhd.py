@@ -17,10 +17,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from imgwriter.errors import FormatError
-from imgwriter.extent import Extent, Volume
+from imgwriter.extent import CHUNK, Buffer, Extent, Volume
+from imgwriter.readers.clusters import clear
+from imgwriter.readers.gather import MOST_RUNS
 from imgwriter.readers.hostfile import HostFile, Used, joined
 from imgwriter.readers.raw import data_extents
 from imgwriter.units import SECTOR, align_up, div_ceil
@@ -47,6 +50,7 @@ _BITMAP = "VHD sector bitmap"
 _LABEL = "guest disk"
 _DAMAGED = "the image is damaged: get it anew"
 _SET_BITS = re.compile("1+")
+_CLEAR_BITS = re.compile("0+")
 _BY_GEOMETRY = (b"vpc ", b"qemu")
 """Whose disks are as large as their geometry: Virtual PC, and QEMU where force_size is not given."""
 
@@ -204,11 +208,53 @@ def _block(file: HostFile, blocks: _Blocks, offset: int, start: int, length: int
     """
     bitmap = file.read(offset, blocks.bitmap_size, _BITMAP)
     content = offset + blocks.bitmap_size
-    sectors = length // SECTOR
+    for low in range(0, length, CHUNK):
+        high = min(low + CHUNK, length)
+        bits = bitmap[low // SECTOR // 8 : div_ceil(high // SECTOR, 8)]
+        runs = list(islice(_runs(_SET_BITS, bits, (high - low) // SECTOR), MOST_RUNS + 1))
+        if len(runs) > MOST_RUNS:
+            data = _Sectors(file, content + low, high - low, bits)
+            yield Extent(start + low, high - low, data, 0, _LABEL)
+            continue
+        for begin, end in runs:
+            yield file.extent(start + low + begin, content + low + begin, end - begin, _LABEL)
+
+
+class _Sectors:
+    """Neighbouring sectors of a block, of which some are said not to hold data: they are zeros.
+
+    Args:
+        offset: Their place in the file.
+        length: Bytes of them all.
+        bitmap: A bit for each.
+    """
+
+    __slots__ = ("bitmap", "file", "length", "offset")
+
+    def __init__(self, file: HostFile, offset: int, length: int, bitmap: bytes) -> None:
+        self.file = file
+        self.offset = offset
+        self.length = length
+        self.bitmap = bitmap
+
+    def __len__(self) -> int:
+        return self.length
+
+    def chunks(self, start: int, stop: int) -> Iterator[Buffer]:
+        # At most CHUNK bytes: all in one piece.
+        if start < stop:
+            view = memoryview(bytearray(stop - start))
+            self.file.slice(self.offset + start, stop - start).read_into(view)
+            for low, high in _runs(_CLEAR_BITS, self.bitmap, self.length // SECTOR):
+                clear(view, low - start, high - start)
+            yield view
+
+
+def _runs(pattern: re.Pattern[str], bitmap: bytes, sectors: int) -> Iterator[tuple[int, int]]:
+    """Yield the bytes [low, high) of each run of bits that a pattern has, the first ``sectors`` of them."""
     bits = f"{int.from_bytes(bitmap):0{8 * len(bitmap)}b}"
-    for run in _SET_BITS.finditer(bits, 0, sectors):
-        low, high = run.start() * SECTOR, run.end() * SECTOR
-        yield file.extent(start + low, content + low, high - low, _LABEL)
+    for run in pattern.finditer(bits, 0, sectors):
+        yield run.start() * SECTOR, run.end() * SECTOR
 
 
 def _refused(where: str, what: str, offset: int) -> FormatError:

@@ -192,6 +192,18 @@ def test_scattered_clusters(tmp_path: Path) -> None:
     assert len(found.volume.extents) < len(places)  # neighbours on the disk are read together
 
 
+def test_many_runs_of_subclusters(tmp_path: Path) -> None:
+    """Every second subcluster, in clusters side by side, of which the last ends with the disk."""
+    image = qemu_img.create(
+        tmp_path / "image", "qcow2", MiB - 3 * KiB, extended_l2="on", cluster_size=64 * KiB
+    )
+    parts = [n for n in range(0, 510, 2) if n // 32 not in (3, 4)]
+    random.Random(6).shuffle(parts)
+    qemu_img.io(image, "qcow2", *(f"write -P {n % 255 + 1} {n * 2}K 2K" for n in parts))
+    found = agree(image, "qcow2")
+    assert len(found.volume.extents) == 2  # around clusters 3 and 4
+
+
 def test_resized_and_used_snapshots_and_bitmaps(tmp_path: Path) -> None:
     image = qemu_img.create(tmp_path / "image", "qcow2", 600 * MiB)
     qemu_img.io(image, "qcow2", "write -P 0x11 0 1M", "write -P 0x22 590M 1M")

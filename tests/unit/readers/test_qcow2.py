@@ -218,8 +218,8 @@ def test_deflate_bomb_gives_one_cluster(tmp_path: Path) -> None:
 
 def test_scattered_clusters_at_the_end_of_the_file(tmp_path: Path) -> None:
     """What the file does not have any more is zero, also where the buffer held something before."""
-    file = open_file(bytes(saved(tmp_path, b"x" * C + b"y" * 512)))
-    entries = array("Q", [0] * (CHUNK // C) + [C])
+    file = open_file(bytes(saved(tmp_path, b"-" * C + b"x" * C + b"y" * 512)))
+    entries = array("Q", [C] * (CHUNK // C) + [2 * C])
     data = Clusters(Decoder(file, 16, CompressionType.ZLIB), entries, CHUNK + C)
     assert [bytes(piece) for piece in data.chunks(0, CHUNK + C)] == [
         b"x" * CHUNK,
