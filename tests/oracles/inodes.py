@@ -14,11 +14,13 @@ def content(inode: Inode) -> bytes:
     result = bytearray(inode.size)
     if inode.data is not None:
         assert len(inode.data) == inode.size
-        position = 0
-        for piece in inode.data.chunks(0, inode.size):
+    for start, stop in inode.data_runs():
+        assert inode.data is not None
+        position = start
+        for piece in inode.data.chunks(start, stop):
             result[position : position + len(piece)] = piece
             position += len(piece)
-        assert position == inode.size
+        assert position == stop
     return bytes(result)
 
 
@@ -40,7 +42,7 @@ def of_tree(root: Inode) -> Snapshot:
             uid=inode.uid,
             gid=inode.gid,
             mtime_ns=inode.mtime_ns,
-            size=inode.size,
+            size=len(inode.target) if stat.S_ISLNK(inode.mode) else inode.size,
             sha256=digests.get(inode.index, ""),
             target=inode.target,
             device=inode.rdev,
