@@ -102,7 +102,7 @@ def _check(ordered: list[Member]) -> None:
     for member in ordered:
         name = member.name
         parent, _, base = name.rpartition(b"/")
-        if base in (b"", b".", b"..") or b"\0" in name or name == _TRAILER:
+        if base in (b"", b".", b"..") or name[:1] == b"/" or b"\0" in name or name == _TRAILER:
             raise PlanInvariantError(f"{name!r} is no name for an initramfs")
         if name == before:
             raise PlanInvariantError(f"{name!r} is twice in the initramfs")

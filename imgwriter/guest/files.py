@@ -64,7 +64,7 @@ class TreeFiles:
         inode = self._find(path)
         if inode is None or not stat.S_ISREG(inode.mode):
             return None
-        return inode.data if inode.data is not None else Bytes(bytes(min(inode.size, 1)))
+        return inode.data if inode.data is not None else Bytes(b"")  # empty, or nothing but a hole
 
     def _find(self, path: bytes) -> Inode | None:
         with suppress(SourceError):

@@ -120,9 +120,7 @@ def _qemu_side(facts: Facts) -> str | None:
 
 def _guest_side(facts: Facts) -> str | None:
     if facts.failure is not None:
-        return (
-            f"the guest could not go on in stage {facts.stage}: {facts.failure}; correct the tree or the job"
-        )
+        return f"the guest gave up in stage {facts.stage}: {facts.failure}; correct the tree or the job"
     if facts.status is None:
         return f"the guest powered itself off in stage {facts.stage} without a last word; see its log"
     if facts.status:
