@@ -29,7 +29,8 @@ class Made(NamedTuple):
 
     Attributes:
         lengths: For each of the job's units how many bytes of the file it takes; 0: none.
-        buffers: The bytes of those that take some, in order.
+        buffers: The bytes of those that take some, in order. A memoryview is valid until the next job is
+            made.
     """
 
     lengths: Sequence[int]

@@ -131,22 +131,18 @@ class Compressed:
         def stored(cluster: memoryview) -> Buffer:
             if not is_noise(cluster) and len(shorter := compress(cluster)) < size:
                 return shorter
-            return bytes(cluster)  # the buffer that it is in is used again
+            return cluster
 
         return stored
 
     def _content(self, extents: Sequence[Extent]) -> memoryview:
-        """Return the clusters that the extents touch, one after the other.
-
-        To be compressed, they are valid until the next call; else they have a buffer of their own.
-        """
+        """Return the clusters that the extents touch, one after the other; valid until the next call."""
         size = self.options.cluster_size
         clusters = touched(extents, size)
         length = total(clusters) * size
-        buffer = self._buffer if self.codec is not None and len(self._buffer) >= length else bytearray(length)
-        if self.codec is not None:
-            self._buffer = buffer
-        view = memoryview(buffer)[:length]
+        if len(self._buffer) < length:
+            self._buffer = bytearray(length)
+        view = memoryview(self._buffer)[:length]
         position = 0
         for e in moved(extents, clusters, 0, size):
             clear(view, position, e.start)

@@ -159,11 +159,16 @@ def _work(fd: int, deferred: Deferred, name: str, link: Link) -> None:
     for order in link.orders():
         job = order.first
         if order.code == _MAKE:
-            kept[job] = deferred.make(job)
+            kept[job] = _owned(deferred.make(job))
             link.tell(Message(_LENGTHS, job, 0, array("Q", kept[job].lengths).tobytes()))
         else:
             _write(target, kept.pop(job), array("Q", order.payload))
             link.count(weights[job])
+
+
+def _owned(made: Made) -> Made:
+    """Return a job whose bytes stay when the next one is made."""
+    return made._replace(buffers=[bytes(b) if isinstance(b, memoryview) else b for b in made.buffers])
 
 
 def _write(target: Target, made: Made, offsets: Sequence[int]) -> None:

@@ -218,3 +218,19 @@ same(20)
     done = run(script, output)
     assert done.stdout == "True\n", done.stderr
     assert os.listdir(output.parent) == [output.name]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_views_of_one_buffer_are_written_before_it_is_used_again(workers: int, output: Path) -> None:
+    script = f"""
+class Shared(Numbers):
+    buffer = bytearray(1000)
+    def make(self, job):
+        self.buffer[:] = b"%d" % (job % 10) * 1000
+        return Made([600, 400], [memoryview(self.buffer)[:600], memoryview(self.buffer)[600:]])
+sink.write(Shared(40), output, workers={workers})
+content = open(output, "rb").read()
+say(all(content[8 + 1000 * j : 8 + 1000 * (j + 1)] == b"%d" % (j % 10) * 1000 for j in range(40)))
+"""
+    done = run(script, output)
+    assert done.stdout == "True\n", done.stderr
