@@ -42,7 +42,6 @@ def test_the_sum_is_of_the_whole_file(tmp_path: Path, size: int) -> None:
     assert sum_of(volume, path) == f"{digest}  nixos.img\n"
 
 
-
 def sum_of(volume: Volume, path: Path) -> str:
     return sidecar.sha256(volume.size, [(e.start, e.end) for e in volume.extents], path)
 
