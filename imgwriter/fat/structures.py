@@ -9,6 +9,9 @@ Spec: Microsoft FAT Specification (August 30, 2005) and fatgen103, sections 3 (b
 
 from __future__ import annotations
 
+import re
+import struct
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -25,10 +28,16 @@ UNITS_PER_SLOT = 13
 """UTF-16 units of a name in one long-name entry."""
 
 ATTR_READ_ONLY: int = FATDirectoryEntry.ATTR_READ_ONLY
+ATTR_HIDDEN: int = FATDirectoryEntry.ATTR_HIDDEN
+ATTR_SYSTEM: int = FATDirectoryEntry.ATTR_SYSTEM
 ATTR_VOLUME_ID: int = FATDirectoryEntry.ATTR_VOLUME_ID
 ATTR_DIRECTORY: int = FATDirectoryEntry.ATTR_DIRECTORY
 ATTR_ARCHIVE: int = FATDirectoryEntry.ATTR_ARCHIVE
 ATTR_LONG_NAME: int = FATDirectoryEntry.ATTR_LONG_NAME
+ATTR_LONG_NAME_MASK: int = FATDirectoryEntry.ATTR_LONG_NAME_MASK
+LAST_LONG_ENTRY: int = FATLongDirectoryEntry.LAST_LONG_ENTRY
+FREE_ENTRY: int = FATDirectoryEntry.FREE_DIR_ENTRY_MARK
+END_OF_DIRECTORY: int = FATDirectoryEntry.LAST_DIR_ENTRY_MARK
 
 MEDIA_FIXED = 0xF8
 """BPB_Media of a disk that is not removed; the low byte of FAT entry 0 repeats it."""
@@ -228,3 +237,103 @@ def fsinfo_sector(free_clusters: int, next_free: int | None) -> bytes:
         next_free: The first free cluster, None when there is none.
     """
     return bytes(FSInfo(free_count=free_clusters, next_free=_UNKNOWN if next_free is None else next_free))
+
+
+# --- The same records, read ---
+
+_SHORT = struct.Struct(FATDirectoryEntry.FAT_DIRECTORY_LAYOUT)
+_LONG = struct.Struct(FATLongDirectoryEntry.FAT_LONG_DIRECTORY_LAYOUT)
+
+
+class ShortEntry(NamedTuple):
+    """A directory entry, in the order of its fields. Spec: FAT specification, 6."""
+
+    name: bytes
+    attributes: int
+    nt_res: int
+    crt_time_tenth: int
+    crt_time: int
+    crt_date: int
+    lst_acc_date: int
+    fst_clus_hi: int
+    wrt_time: int
+    wrt_date: int
+    fst_clus_lo: int
+    file_size: int
+
+
+class LongEntry(NamedTuple):
+    """A long-name entry, in the order of its fields. Spec: FAT specification, 7."""
+
+    order: int
+    name1: bytes
+    attributes: int
+    type: int
+    checksum: int
+    name2: bytes
+    fst_clus_lo: int
+    name3: bytes
+
+
+def parse_short(data: bytes, offset: int) -> ShortEntry:
+    """Return the directory entry at ``offset``."""
+    return ShortEntry._make(_SHORT.unpack_from(data, offset))
+
+
+def parse_long(data: bytes, offset: int) -> LongEntry:
+    """Return the long-name entry at ``offset``."""
+    return LongEntry._make(_LONG.unpack_from(data, offset))
+
+
+def parse_boot_sector(sector: bytes) -> Mapping[str, int | bytes]:
+    """Return the fields of a boot sector by the specification's names.
+
+    They are FAT32's where BPB_FATSz16 is zero, as in Linux, else FAT12's and FAT16's.
+    """
+    header = FAT12BootSectorHeader()
+    header.parse_header(sector)
+    if not header["BPB_FATSz16"]:
+        header = FAT32BootSectorHeader()
+        header.parse_header(sector)
+    return dict(header)
+
+
+def boot_code(sector: bytes, wide: bool) -> bytes:
+    """Return what stands between the fields of a boot sector and its signature."""
+    header = FAT32BootSectorHeader() if wide else FAT12BootSectorHeader()
+    return sector[len(header) : _BOOT_SECTOR_SIZE - len(_BOOT_SIGNATURE)]
+
+
+def parse_fsinfo(sector: bytes) -> Mapping[str, int]:
+    """Return the fields of an FSInfo sector by the specification's names."""
+    fields = FSInfo()
+    fields.parse_header(sector)
+    return dict(fields)
+
+
+def boot_offsets(wide: bool) -> Mapping[str, int]:
+    """Return where each field of a boot sector is, FAT32's or the others'."""
+    header = FAT32BootSectorHeader if wide else FAT12BootSectorHeader
+    codes = re.findall(r"\d*[A-Za-z]", header.HEADER_LAYOUT)
+    starts = (struct.calcsize("<" + "".join(codes[:i])) for i in range(len(codes)))
+    return dict(zip(header.HEADER_VARS, starts, strict=True))
+
+
+_DAYS_BEFORE_MONTH = (0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 0, 0, 0)
+_YEAR_2100 = 120
+
+
+def moment(date: int, time: int, tenths: int = 0) -> int:
+    """Return the nanoseconds since the epoch of a date and time in UTC: the inverse of :func:`stamp`.
+
+    What is no date is taken as Linux takes it: month and day 0 as 1, other numbers at their worth.
+
+    Spec: FAT specification, 6.3.
+    """
+    year, month, day = date >> 9, max(date >> 5 & 15, 1), max(date & 31, 1) - 1
+    leap_days = (year + 3) // 4 - (year > _YEAR_2100)
+    if year % 4 == 0 and year != _YEAR_2100 and month > 2:
+        leap_days += 1
+    days = year * 365 + leap_days + _DAYS_BEFORE_MONTH[month] + day
+    seconds = (time & 31) * 2 + (time >> 5 & 63) * 60 + (time >> 11) * 3600
+    return (_FIRST_SECOND + days * 86_400 + seconds) * _NS + tenths * 10_000_000
