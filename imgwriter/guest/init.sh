@@ -141,8 +141,10 @@ place() {
     done
 }
 
+# wait_for DEVICE: a disk's partitions are there a moment after it.
 wait_for() {
     tries=0
+    [ -b /dev/vda ] && tries=80
     while [ ! -b "$1" ]; do
         [ "$tries" -lt 100 ] || fail "the disk has no $1"
         sleep 0.1

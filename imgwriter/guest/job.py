@@ -23,6 +23,9 @@ from types import MappingProxyType
 
 from imgwriter.errors import SpecError, show
 
+EARLIEST_CLOCK = 86_400
+"""Seconds since the epoch: the kernel refuses a time of less than it has run for (settimeofday: EINVAL)."""
+
 BOOT_LOADER_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"NIXOS_INSTALL_BOOTLOADER": "1"})
 """What NixOS's switch-to-configuration looks for."""
 
@@ -108,7 +111,7 @@ class Job:
         mounts: Others below it, in any order.
         commands: What is run, in order; a required one that fails is the last.
         remove: Paths inside the image of files that are removed at the end.
-        clock: What the clock says at first, in seconds since the epoch.
+        clock: What the clock says at first, in seconds since the epoch; EARLIEST_CLOCK at least.
 
     Raises:
         SpecError: A command has no absolute path, a stage is no word, or a path leads out of the image.
@@ -147,7 +150,7 @@ class Job:
 
     def script(self) -> bytes:
         """Return it as init.sh reads it."""
-        lines = [["clock", str(self.clock)]]
+        lines = [["clock", str(max(self.clock, EARLIEST_CLOCK))]]
         for mount in (self.root, *self.mounts):
             lines += [["name_disk", mount.device, folder, name] for folder, name in mount.names]
         lines.append(["mount_root", self.root.device, self.root.fs_type])

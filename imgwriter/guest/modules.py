@@ -191,8 +191,10 @@ class _Selection:
 
     def _add_soft(self, name: str) -> None:
         """Add what would be good to have before; it may be missing, and it may be a name for several."""
-        # crc32c is an alias, "crypto-crc32c", of crc32c_generic; a list of aliases is depmod's to make.
-        for candidate in (name, f"{name}_generic"):
+        # "crypto-crc32c" is an alias of crc32c_generic, without which ext4 cannot be mounted. Lists of
+        # aliases are depmod's to make; the names of algorithms follow this rule.
+        algorithm = name.removeprefix("crypto_")
+        for candidate in (name, f"{algorithm}_generic", algorithm):
             if candidate in self._directory and candidate not in self._open:
                 self.add(candidate, None)
                 return

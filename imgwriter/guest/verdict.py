@@ -9,7 +9,8 @@ failure, and this is the one place that tells which.
     deadline                                      it hangs
     BLOCK_IO_ERROR                                the host's disk is full, or failed
     STOP, with its status                         "internal-error": KVM could not go on
-    GUEST_PANICKED, or SHUTDOWN guest-reset       its kernel panicked
+    GUEST_PANICKED                                its kernel panicked
+    SHUTDOWN guest-reset                          the same, without pvpanic; or it restarted itself
     QEMU ended by itself, before or after start   a bad option, a locked image, a signal; stderr says it
     "fail WHY"                                    init could not do its part
     "exit N"                                      a command failed
@@ -101,8 +102,11 @@ def _qemu_side(facts: Facts) -> str | None:
     if facts.stopped is not None:
         remedy = "use --accel tcg" if facts.accelerator == "kvm" else "please report it"
         return f"QEMU stopped the guest {where} ({facts.stopped}); {remedy}"
-    if facts.panicked or facts.shutdown in ("guest-reset", "guest-panic"):
+    reset = facts.shutdown in ("guest-reset", "guest-panic")
+    if facts.panicked or (reset and _last_words(facts.console)):
         return f"the guest's kernel panicked {where}{_last_words(facts.console)}; see its last lines"
+    if reset:
+        return f"the guest restarted itself {where}; let the job do without"
     if facts.late:
         return f"the guest did not end in {facts.timeout:g} seconds, {where}; give it more with --vm-timeout"
     if not facts.started:

@@ -52,6 +52,12 @@ def test_script():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("clock", [-1, 0, 1, 86_399, 86_400])
+def test_the_kernel_takes_no_time_before_its_own_start(clock):
+    assert words(Job(ROOT, (), clock=clock))[0] == ["clock", "86400"]
+    assert words(Job(ROOT, (), clock=86_401))[0] == ["clock", "86401"]
+
+
 def test_a_disk_without_a_table():
     assert Mount(0, "ext4").device == "/dev/vda"
 

@@ -85,13 +85,15 @@ def test_a_compressed_module_has_a_limit(monkeypatch):
 
 def test_soft_dependencies_come_before_and_may_be_missing():
     shape = {
-        # Debian's ext4 says so of crc32c, which is an alias of crc32c_generic.
-        "ext4.ko": module("depends=jbd2", "softdep=pre: crc32c nothing-there post: late"),
-        "jbd2.ko": module("depends=", "softdep=pre: crc32c"),
+        # As in Debian 12: an alias of crc32c_generic, in the words of ext4 and of libcrc32c.
+        "ext4.ko": module("depends=jbd2", "softdep=pre: crypto-crc32c nothing-there post: late"),
+        "jbd2.ko": module("depends=", "softdep=pre: crypto-crc32c"),
+        "libcrc32c.ko": module("depends=", "softdep=pre: crc32c"),
         "crc32c_generic.ko": module("depends="),
         "late.ko": module("depends="),
     }
     assert names(select(directory(shape), ["ext4"])) == ["crc32c_generic", "jbd2", "ext4"]
+    assert names(select(directory(shape), ["libcrc32c"])) == ["crc32c_generic", "libcrc32c"]
 
 
 def test_a_soft_dependency_on_each_other_is_no_circle():

@@ -30,8 +30,8 @@ def test_done():
         ),
         ({"shutdown": None}, "QEMU ended in stage unmount before the guest did (without a reason)"),
         ({"shutdown": "host-signal", "status": None}, "before the guest did (host-signal)"),
-        ({"shutdown": "guest-reset"}, "kernel panicked"),
-        ({"shutdown": "guest-reset", "status": None}, "kernel panicked"),
+        ({"shutdown": "guest-reset"}, "restarted itself"),
+        ({"shutdown": "guest-reset", "status": None}, "restarted itself"),
         ({"panicked": True, "returncode": None}, "kernel panicked"),
         (
             {"late": True, "returncode": None, "shutdown": None},
