@@ -31,6 +31,8 @@ _SUFFIXES = (b".ko", b".ko.xz", b".ko.zst", b".ko.gz")
 # Trees of the kernel's own sources, of up to 100,000 names.
 _NO_MODULES = (b"build", b"source")
 _MAX_LIST = 8 << 20
+_MAX_DEPTH = 100
+"""Modules that depend on each other in a chain: of Debian's 4,023 the longest has 10."""
 
 
 class Module(NamedTuple):
@@ -171,6 +173,11 @@ class _Selection:
         if name in self._open:
             circle = " -> ".join((*self._open[self._open.index(name) :], name))
             raise SourceError(f"{self._directory.name}: modules depend on each other in a circle: {circle}")
+        if len(self._open) == _MAX_DEPTH:
+            raise SourceError(
+                f"{self._directory.name}: more than {_MAX_DEPTH} modules depend on each other in a chain, from"
+                f" {self._open[0]} to {name}; give the modules of a kernel with --vm-modules"
+            )
         if name not in self._directory:
             self._miss(name, wanted_by)
             return

@@ -107,6 +107,17 @@ def test_a_circle():
         select(directory(shape), ["a"])
 
 
+@pytest.mark.parametrize("length", [99, 100, 101, 3000])
+def test_a_chain_has_a_limit(length):
+    shape = {f"m{n}.ko": module(f"depends=m{n + 1}") for n in range(length - 1)}
+    shape[f"m{length - 1}.ko"] = module("depends=")
+    if length <= 100:
+        assert len(select(directory(shape), ["m0"])) == length
+    else:
+        with pytest.raises(SourceError, match="in a chain, from m0 to m100"):
+            select(directory(shape), ["m0"])
+
+
 def test_optional_modules():
     shape = {"a.ko": module("depends="), "b-c.ko": module("depends=")}
     assert names(select(directory(shape), [], ["b_c", "b-c", "none"])) == ["b_c"]
