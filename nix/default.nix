@@ -39,6 +39,19 @@ let
     pythonImportsCheck = [ "pyfatfs" ];
   };
 
+  qemu-qmp = buildPythonPackage rec {
+    pname = "qemu.qmp";
+    version = "0.0.6";
+    pyproject = true;
+    src = fetchPypi {
+      pname = "qemu_qmp";
+      inherit version;
+      hash = "sha256-o8Jdhx+rVJEisjQIEN4fmUgQAslCohMkdrBiqs2/bpI=";
+    };
+    build-system = with python.pkgs; [ setuptools setuptools-scm wheel ];
+    pythonImportsCheck = [ "qemu.qmp" ];
+  };
+
   zlib-ng = buildPythonPackage rec {
     pname = "zlib-ng";
     version = "1.1.0";
@@ -92,6 +105,7 @@ buildPythonPackage {
   dependencies = [
     crcmod-plus
     pyfatfs
+    qemu-qmp
     zlib-ng
     zstandard
     python.pkgs.construct

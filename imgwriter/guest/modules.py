@@ -175,8 +175,8 @@ class _Selection:
             raise SourceError(f"{self._directory.name}: modules depend on each other in a circle: {circle}")
         if len(self._open) == _MAX_DEPTH:
             raise SourceError(
-                f"{self._directory.name}: more than {_MAX_DEPTH} modules depend on each other in a chain, from"
-                f" {self._open[0]} to {name}; give the modules of a kernel with --vm-modules"
+                f"{self._directory.name}: more than {_MAX_DEPTH} modules depend on each other in a chain,"
+                f" from {self._open[0]} to {name}; give the modules of a kernel with --vm-modules"
             )
         if name not in self._directory:
             self._miss(name, wanted_by)

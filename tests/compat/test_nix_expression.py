@@ -273,7 +273,7 @@ def test_the_package_has_the_dependencies_of_pyproject(images: Images) -> None:
     answer = images.nix.run("nix-instantiate", "--eval", "--strict", "--json", PACKAGE, "--read-write-mode")
     made = json.loads(answer)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = dict(re.findall(r"^([a-z-]+)(.*)$", "\n".join(project["dependencies"]), re.MULTILINE))
+    wanted = dict(re.findall(r"^([a-z.-]+)(.*)$", "\n".join(project["dependencies"]), re.MULTILINE))
     found = {each["pname"]: each for each in made["dependencies"]}
     assert found.keys() == wanted.keys()
     for name, range_ in wanted.items():
