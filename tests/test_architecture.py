@@ -34,6 +34,7 @@ LAYERS = {
     "nix.path_info": 1, "nix.hashes": 1, "nix": 3,
     "guest": 3, "vm": 3,
     "build": 4, "convert": 4, "": 4,
+    "examine": 4, "verify": 4, "diff": 4, "map": 4, "fuzz": 4, "bootloader": 3, "install": 4,
     "cli": 5, "options": 5, "report": 5, "__main__": 5,
 }  # fmt: skip
 
@@ -65,6 +66,14 @@ SIDEWAYS = {
     ("guest", "tree"),  # kernels and busybox of a tree, decompressed
     ("vm", "guest"),  # what is run, and what it means
     ("", "build"),  # the public names
+    ("verify", "examine"),  # an image is opened in one way
+    ("diff", "examine"),
+    ("map", "examine"),
+    ("fuzz", "examine"),
+    ("fuzz", "verify"),  # what imgwriter itself says of a case
+    ("build", "install"),  # a boot loader is part of the recipe
+    ("install", "examine"),  # what a guest changed is read back
+    ("bootloader", "tree"),  # a loader's files become part of the tree
     ("cli", "options"),
     ("cli", "report"),
     ("__main__", "cli"),
