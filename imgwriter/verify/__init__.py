@@ -1,0 +1,1 @@
+"""Verify an image: container, partition table and file systems, each against its specification."""
