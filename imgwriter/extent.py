@@ -158,3 +158,49 @@ def compose(size: int, parts: Iterable[tuple[int, Volume]]) -> Volume:
         size,
         (e._replace(start=offset + e.start) if offset else e for offset, v in parts for e in v.extents),
     )
+
+
+class Patch(NamedTuple):
+    """Bytes that take the place of a Volume's own.
+
+    Attributes:
+        start: Offset of the first one.
+        content: The bytes.
+        label: What they are, as an Extent's.
+    """
+
+    start: int
+    content: bytes
+    label: object
+
+    @property
+    def end(self) -> int:
+        """The offset of the first byte after it."""
+        return self.start + len(self.content)
+
+
+def overlay(volume: Volume, patches: Iterable[Patch]) -> Volume:
+    """Return the Volume with the patches' bytes in place of what it has there.
+
+    Args:
+        volume: Any.
+        patches: Disjoint, in any order; inside the volume.
+
+    Raises:
+        PlanInvariantError: Two patches overlap, or one ends beyond the volume.
+    """
+    ordered = sorted((p for p in patches if p.content), key=lambda p: p.start)
+    kept: list[Extent] = []
+    pending = list(reversed(volume.extents))
+    for patch in ordered:
+        while pending and pending[-1].end <= patch.start:
+            kept.append(pending.pop())
+        while pending and pending[-1].start < patch.end:
+            e = pending.pop()
+            if e.start < patch.start:
+                kept.append(e._replace(length=patch.start - e.start))
+            if e.end > patch.end:
+                behind = patch.end - e.start
+                pending.append(Extent(patch.end, e.length - behind, e.data, e.data_start + behind, e.label))
+    kept += reversed(pending)
+    return Volume(volume.size, [*kept, *(extent(p.start, Bytes(p.content), p.label) for p in ordered)])

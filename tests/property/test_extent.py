@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from imgwriter import sidecar, sink
 from imgwriter.errors import PlanInvariantError
-from imgwriter.extent import Bytes, Data, Extent, Generated, Volume, compose
+from imgwriter.extent import Bytes, Data, Extent, Generated, Patch, Volume, compose, overlay
 from imgwriter.filedata import Concatenated, Packed
 
 pytestmark = pytest.mark.property
@@ -78,6 +78,22 @@ def test_compose_lays_volumes_side_by_side_or_refuses(
     else:
         with pytest.raises(PlanInvariantError):
             compose(size, placed)
+
+
+@given(volumes(), st.lists(st.tuples(st.integers(0, 30_000), st.binary(max_size=5_000)), max_size=4))
+def test_patches_take_the_place_of_what_is_there(
+    pair: tuple[Volume, bytearray], wanted: list[tuple[int, bytes]]
+) -> None:
+    volume, model = pair
+    patches = [Patch(start, content, f"patch {start}") for start, content in wanted]
+    places = [at for patch in patches for at in range(patch.start, patch.end)]
+    if len(set(places)) < len(places) or any(at >= volume.size for at in places):
+        with pytest.raises(PlanInvariantError):
+            overlay(volume, patches)
+        return
+    for patch in patches:
+        model[patch.start : patch.end] = patch.content
+    assert overlay(volume, patches).read(0, volume.size) == model
 
 
 @given(volumes(), st.integers(1, 3))

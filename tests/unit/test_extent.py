@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imgwriter.errors import PlanInvariantError
-from imgwriter.extent import CHUNK, Bytes, Extent, Generated, Volume, compose, extent
+from imgwriter.extent import CHUNK, Bytes, Extent, Generated, Patch, Volume, compose, extent, overlay
 from imgwriter.filedata import FileSlice, Identity
 
 
@@ -98,3 +98,20 @@ def test_a_long_read_is_of_pieces_that_share_a_buffer(tmp_path: Path) -> None:
     path.write_bytes(content)
     data = FileSlice(os.fsencode(tmp_path), b"file", Identity.of(path.lstat()))
     assert Volume(len(content), [extent(0, data, "file")]).read(1, len(content) - 1) == content[1:]
+
+
+def test_a_patch_cuts_what_it_lies_in() -> None:
+    volume = Volume(16, [extent(2, Bytes(b"abcdefgh"), "code")])
+    patched = overlay(volume, [Patch(4, b"XY", "loader"), Patch(12, b"Z", "gap"), Patch(0, b"", "nothing")])
+    assert [(e.start, e.end, e.label) for e in patched.extents] == [
+        (2, 4, "code"), (4, 6, "loader"), (6, 10, "code"), (12, 13, "gap"),
+    ]  # fmt: skip
+    assert patched.read(0, 16) == b"\0\0abXYefgh\0\0Z\0\0\0"
+
+
+def test_patches_that_overlap_or_lead_outside_are_a_bug() -> None:
+    volume = Volume(16, [])
+    with pytest.raises(PlanInvariantError, match="b at 3 overlaps a"):
+        overlay(volume, [Patch(0, b"1234", "a"), Patch(3, b"5", "b")])
+    with pytest.raises(PlanInvariantError, match="a ends at 17"):
+        overlay(volume, [Patch(16, b"1", "a")])
