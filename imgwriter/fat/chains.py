@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from imgwriter.errors import FormatError
 from imgwriter.fat.geometry import FIRST_CLUSTER
@@ -55,6 +57,25 @@ class Claims:
             start += high - low
         return None
 
+    def bits(self, number: int) -> int:
+        """Return the bits of the clusters [number * PAGE, (number + 1) * PAGE), the first the lowest."""
+        return self._pages.get(number, 0)
+
+
+class Stop(NamedTuple):
+    """Why a chain does not go on to an end mark.
+
+    Attributes:
+        cluster: The one that is met again where ``again``, else the one whose entry leads nowhere; 0 where
+            the first cluster is none.
+        value: That entry, or the first cluster.
+        again: Whether the cluster was in a chain already.
+    """
+
+    cluster: int
+    value: int
+    again: bool
+
 
 class Table:
     """One FAT of a volume.
@@ -93,51 +114,64 @@ class Table:
         Raises:
             FormatError: It leads to a cluster that does not exist, is free or bad, or was met before.
         """
-        if not FIRST_CLUSTER <= first < self.limit:
-            raise FormatError(
-                f"{what}: its chain begins at cluster {first:,}, not one of {FIRST_CLUSTER} to"
-                f" {self.limit - 1:,}; {_REMEDY}",
-                "DIR_FstClusLO",
-                offset,
-            )
+        runs, stop = self.follow(first, claims)
+        if stop is not None:
+            raise self._refusal(stop, what, offset)
+        return runs
+
+    def follow(self, first: int, claims: Claims) -> tuple[list[tuple[int, int]], Stop | None]:
+        """Return a chain as far as it goes: its runs, and why it ends without an end mark, if it does.
+
+        Args:
+            first: Its first cluster.
+            claims: Of all chains of the volume; those of the runs are added.
+        """
         runs: list[tuple[int, int]] = []
+        if not FIRST_CLUSTER <= first < self.limit:
+            return runs, Stop(0, first, False)
         cluster, count = first, 0
         while True:
             # In growing portions: what is walked in vain is no more than what was claimed before.
-            stop, following = self._run(cluster, max(count, _STEPS))
-            taken = claims.claim(cluster, stop)
-            if taken is not None:
-                raise FormatError(
-                    f"{what}: its chain has cluster {taken:,}, which is in a chain already; {_REMEDY}",
-                    _WHERE,
-                    self._offset(taken),
-                )
+            end, following = self._run(cluster, max(count, _STEPS))
+            taken = claims.claim(cluster, end)
+            until = end if taken is None else taken
             if runs and runs[-1][1] == cluster:
-                runs[-1] = runs[-1][0], stop
-            else:
-                runs.append((cluster, stop))
+                runs[-1] = runs[-1][0], until
+            elif cluster < until:
+                runs.append((cluster, until))
+            if taken is not None:
+                return runs, Stop(taken, self.entry(taken), True)
             if following >= self.end_mark:
-                return runs
+                return runs, None
             if not FIRST_CLUSTER <= following < self.limit:
-                raise FormatError(
-                    f"{what}: the entry of its cluster {stop - 1:,} is {following:#x}, neither one of"
-                    f" {FIRST_CLUSTER} to {self.limit - 1:,} nor an end; {_REMEDY}",
-                    _WHERE,
-                    self._offset(stop - 1),
-                )
-            count += stop - cluster
+                return runs, Stop(end - 1, following, False)
+            count += end - cluster
             cluster = following
+
+    def _refusal(self, stop: Stop, what: object, offset: int) -> FormatError:
+        clusters = f"one of {FIRST_CLUSTER} to {self.limit - 1:,}"
+        if stop.again:
+            message = f"its chain has cluster {stop.cluster:,}, which is in a chain already"
+        elif stop.cluster:
+            message = (
+                f"the entry of its cluster {stop.cluster:,} is {stop.value:#x}, neither {clusters} nor an end"
+            )
+        else:
+            message = f"its chain begins at cluster {stop.value:,}, not {clusters}"
+            return FormatError(f"{what}: {message}; {_REMEDY}", "DIR_FstClusLO", offset)
+        return FormatError(f"{what}: {message}; {_REMEDY}", _WHERE, self.offset(stop.cluster))
 
     def free(self) -> int:
         """Return how many clusters are free."""
-        count = 0
+        used = sum(len(entries) - entries.count(0) for _, entries in self.stored())
+        return self.limit - FIRST_CLUSTER - used
+
+    def stored(self) -> Iterator[tuple[int, array[int]]]:
+        """Yield (cluster of the first, entries) of all stretches, within a page each, that are not a hole."""
         for number in range((self.limit - 1) // PAGE + 1):
             first, last = max(number * PAGE, FIRST_CLUSTER), min((number + 1) * PAGE, self.limit)
             if self.bits == 12 or self.window.has_data(self._place(first), self._place(last)):
-                count += self._load(number)[first % PAGE : last - number * PAGE].count(0)
-            else:
-                count += last - first
-        return count
+                yield first, self._load(number)[first % PAGE : last - number * PAGE]
 
     def _run(self, cluster: int, steps: int) -> tuple[int, int]:
         """Return the end of the run that begins with a cluster, at most so many of it, and what follows."""
@@ -177,7 +211,8 @@ class Table:
         """Return where a cluster's entry begins, or with 12 bits the byte after the entries before it."""
         return self.start + (cluster * self.bits + 7) // 8
 
-    def _offset(self, cluster: int) -> int:
+    def offset(self, cluster: int) -> int:
+        """Return where a cluster's entry is, in bytes from the start of the disk."""
         return self.window.offset + self.start + cluster * self.bits // 8
 
 

@@ -24,7 +24,7 @@ MAX_UNITS = 255
 """UTF-16 units of a long name."""
 
 # What Linux's vfat_bad_char() and the specification refuse in a long name; U+FFFF is the padding after one.
-_BAD_IN_LONG = re.compile('[\x00-\x1f"*/:<>?\\\\|\uffff]')
+BAD_IN_LONG = re.compile('[\x00-\x1f"*/:<>?\\\\|\uffff]')
 _SHORT_CHARACTERS = "A-Z0-9!#$%&'()@^_`{}~-"
 _SHORT = re.compile(rf"[{_SHORT_CHARACTERS}]{{1,8}}(?:\.[{_SHORT_CHARACTERS}]{{1,3}})?")
 _NOT_SHORT = re.compile(f"[^{_SHORT_CHARACTERS}]")
@@ -86,7 +86,7 @@ def _checked(name: bytes, directory: bytes) -> str:
         raise UnrepresentableError(
             f"{show(path)}: the name is not UTF-8, FAT stores UTF-16; rename or exclude it", path
         ) from None
-    bad = _BAD_IN_LONG.search(text)
+    bad = BAD_IN_LONG.search(text)
     if bad:
         raise UnrepresentableError(
             f"{show(path)}: a FAT name cannot hold {bad[0]!r}; rename or exclude it", path
@@ -109,7 +109,7 @@ def _checked(name: bytes, directory: bytes) -> str:
 def _refuse_collisions(texts: Iterable[str], directory: bytes) -> None:
     seen: dict[str, str] = {}
     for text in texts:
-        other = seen.setdefault(_fold(text), text)
+        other = seen.setdefault(fold(text), text)
         if other is not text:
             prefix = directory + b"/" if directory else b""
             path, first = prefix + text.encode(), prefix + other.encode()
@@ -120,8 +120,8 @@ def _refuse_collisions(texts: Iterable[str], directory: bytes) -> None:
             )
 
 
-def _fold(text: str) -> str:
-    """Return what stays when case is ignored, character by character, as FAT's readers do."""
+def fold(text: str) -> str:
+    """Return what stays of a name when case is ignored, character by character, as FAT's readers do."""
     if text.isascii():
         return text.upper()
     return "".join(u if len(u := c.upper()) == 1 else c for c in text)
