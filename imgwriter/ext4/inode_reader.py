@@ -103,7 +103,7 @@ class GroupReader:
         """
         sb = self._superblock
         nth, index = divmod(group, self._per_block)
-        number = self._descriptor_block(nth)
+        number = self.descriptor_block(nth)
         offset = self._device.block_offset(number) + index * sb.desc_size
         where = f"ext4 group descriptor {group}"
         if not sb.first_data_block <= number < sb.blocks:
@@ -126,7 +126,7 @@ class GroupReader:
             raise damaged(f"{message} of {sb.blocks:,}", f"{where}, bg_inode_table", offset)
         return int(table)
 
-    def _descriptor_block(self, nth: int) -> int:
+    def descriptor_block(self, nth: int) -> int:
         """Return the ``nth`` block of descriptors. Spec: blockgroup.rst, "Meta Block Groups"."""
         sb = self._superblock
         primary = SUPERBLOCK_OFFSET // sb.block_size + 1
@@ -135,9 +135,10 @@ class GroupReader:
         group = nth * self._per_block
         if group == 0:
             return primary
-        return sb.first_data_block + group * sb.blocks_per_group + self._has_super(group)
+        return sb.first_data_block + group * sb.blocks_per_group + self.has_super(group)
 
-    def _has_super(self, group: int) -> bool:
+    def has_super(self, group: int) -> bool:
+        """Return whether a group begins with a copy of the superblock."""
         features = self._superblock.features
         if features.has(f.Compat.SPARSE_SUPER2):
             return group in self._superblock.fields["s_backup_bgs"]
