@@ -34,7 +34,7 @@ LAYERS = {
     "nix.path_info": 1, "nix.hashes": 1, "nix": 3,
     "guest": 3, "vm": 3,
     "build": 4, "convert": 4, "": 4,
-    "examine": 4, "verify": 4, "diff": 4, "map": 4, "fuzz": 4, "bootloader": 3, "install": 4,
+    "sources": 4, "image_plan": 4, "examine": 4, "verify": 4, "diff": 4, "map": 4, "fuzz": 4, "bootloader": 3, "install": 4,
     "cli": 5, "options": 5, "report": 5, "__main__": 5,
 }  # fmt: skip
 
@@ -72,6 +72,11 @@ SIDEWAYS = {
     ("fuzz", "examine"),
     ("fuzz", "verify"),  # what imgwriter itself says of a case
     ("build", "install"),  # a boot loader is part of the recipe
+    ("build", "sources"),  # what goes in
+    ("build", "image_plan"),
+    ("image_plan", "sources"),  # where the image goes
+    ("install", "sources"),  # where there is room for a scratch disk
+    ("install", "image_plan"),  # what the guest works on, and what becomes of it
     ("install", "examine"),  # what a guest changed is read back
     ("bootloader", "tree"),  # a loader's files become part of the tree
     ("cli", "options"),
@@ -83,7 +88,7 @@ SIDEWAYS = {
 LAZY = {
     ("cli", "imgwriter.build"): "construct, pyfatfs and all the planning: --version and --help need none",
     ("cli", "imgwriter.report"): "with build",
-    ("build", "imgwriter.nix.system"): "what only NixOS needs",
+    ("sources", "imgwriter.nix.system"): "what only NixOS needs",
     ("cli", "imgwriter.convert"): "as build",
     ("cli", "imgwriter.options.build"): "with the command",
     ("cli", "imgwriter.schema"): "only for this command",
