@@ -1,0 +1,292 @@
+"""Whose the bytes of an ext4 (ext3, ext2) are: groups' structures, then every inode's blocks by path.
+
+::
+
+    descriptors ──> bitmaps, inode tables ──> inodes in use ──> maps ──> runs of blocks
+                                                   └── directories ──> names ──> paths
+
+Inodes count that their bitmap has in use, also those without a name: the journal, the resize inode, orphans.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from imgwriter.errors import FormatError
+from imgwriter.examine.owners.ext4_names import Paths
+from imgwriter.examine.owners.regions import Kind, Region, tile
+from imgwriter.ext4 import features as f
+from imgwriter.ext4.extent_tree import Piece
+from imgwriter.ext4.format import (
+    EXT4_BAD_INO,
+    EXT4_BG_INODE_UNINIT,
+    EXT4_EXTENTS_FL,
+    EXT4_INLINE_DATA_FL,
+    EXT4_JOURNAL_INO,
+    EXT4_RESIZE_INO,
+    GROUP_DESC_32,
+    GROUP_DESC_64,
+    SUPERBLOCK_OFFSET,
+    SUPERBLOCK_SIZE,
+)
+from imgwriter.ext4.inode_reader import GroupReader, InodeReader, InodeRecord
+from imgwriter.ext4.map_reader import Claims, MapReader
+from imgwriter.ext4.reader import FileSystem
+from imgwriter.units import SECTOR, div_ceil
+
+_FAST_SYMLINK_SIZE = 60
+_MAPPED = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
+
+
+class Placement(NamedTuple):
+    """Where a group's structures are, in blocks, and its flags."""
+
+    block_bitmap: int
+    inode_bitmap: int
+    inode_table: int
+    flags: int
+
+
+class _File(NamedTuple):
+    """The blocks of one inode: those that map, those that are written, and all runs."""
+
+    record: InodeRecord
+    mapping: list[int]
+    pieces: list[Piece]
+    runs: list[tuple[int, int]]
+
+
+class _Recorder(Claims):
+    """Keeps what a map is made of."""
+
+    mapping: list[int]
+    runs: list[tuple[int, int]]
+
+    def begin(self) -> None:
+        self.mapping, self.runs = [], []
+
+    def structure(self, block: int, number: int, where: str) -> None:
+        super().structure(block, number, where)
+        self.mapping.append(block)
+
+    def run(self, start: int, stop: int, number: int) -> None:
+        self.runs.append((start, stop))
+
+
+class Ext4Owners:
+    """The regions of one ext4 file system.
+
+    Args:
+        start, end: Of its area, in bytes of the disk.
+        layer: What it is called.
+        area: Its partition's number.
+    """
+
+    def __init__(self, file_system: FileSystem, start: int, end: int, layer: str, area: int) -> None:
+        self._sb = file_system.superblock
+        self._device = file_system.device
+        self._start = start
+        self._end = end
+        self._layer = layer
+        self._area = area
+        self._groups = GroupReader(self._device, self._sb, verify=False)
+        self._inodes = InodeReader(self._device, self._sb, verify=False)
+        self._recorder = _Recorder(self._device)
+        self._maps = MapReader(self._device, self._sb, self._recorder, verify=False)
+        self.problems: list[FormatError] = []
+        orphans = self._sb.fields["s_orphan_file_inum"] if self._sb.features.has(f.Compat.ORPHAN_FILE) else 0
+        self._special: dict[int, bytes] = {
+            EXT4_BAD_INO: b"<bad blocks>",
+            EXT4_RESIZE_INO: b"<resize inode>",
+            EXT4_JOURNAL_INO: b"<journal>",
+            **{
+                int(self._sb.fields[name]): title
+                for name, title in _SYSTEM_INODES.items()
+                if self._sb.fields[name]
+            },
+            **({int(orphans): b"<orphan file>"} if orphans else {}),
+        }
+
+    def regions(self) -> list[Region]:
+        """Return regions that cover the area."""
+        nothing = self._region(0, 0, Kind.UNUSED)
+        placements = [self._placement(group) for group in range(self._sb.groups)]
+        found = [file for number in self._used(placements) if (file := self._file(number)) is not None]
+        paths = self._paths(found)
+        fixed = [*self._superblocks(), *self._descriptors(), *self._of_groups(placements, paths)]
+        structures: list[Region] = []
+        contents: list[Region] = []
+        unwritten: list[Region] = []
+        for file in found:
+            path = paths.get(file.record.number, b"<%d>" % file.record.number)
+            structures += self._structures(file, path)
+            contents += self._contents(file, path)
+            unwritten += self._unwritten(file, path)
+        return tile(self._start, self._end, nothing, fixed, structures, contents, unwritten)
+
+    # --- What the geometry says ---
+
+    def _region(self, start_block: int, blocks: int, kind: Kind, **values: Any) -> Region:
+        start = self._start + start_block * self._sb.block_size
+        end = start + blocks * self._sb.block_size
+        return Region(start, end, kind, self._layer, self._area)._replace(**values)
+
+    def _superblocks(self) -> Iterator[Region]:
+        base = self._start
+        yield Region(base, base + SUPERBLOCK_OFFSET, Kind.BOOT_BLOCK, self._layer, self._area)
+        primary = base + SUPERBLOCK_OFFSET
+        yield Region(primary, primary + SUPERBLOCK_SIZE, Kind.SUPERBLOCK, self._layer, self._area)
+        for group in range(1, self._sb.groups):
+            if self._groups.has_super(group):
+                at = self._start + self._group_start(group) * self._sb.block_size
+                note = f"backup in group {group}"
+                yield Region(
+                    at, at + SUPERBLOCK_SIZE, Kind.SUPERBLOCK, self._layer, self._area, group, note=note
+                )
+
+    def _group_start(self, group: int) -> int:
+        return self._sb.first_data_block + group * self._sb.blocks_per_group
+
+    def _descriptors(self) -> Iterator[Region]:
+        sb = self._sb
+        per_block = sb.block_size // sb.desc_size
+        count = div_ceil(sb.groups, per_block)
+        meta = min(sb.fields["s_first_meta_bg"], count) if sb.features.has(f.Incompat.META_BG) else count
+        copies = [g for g in range(sb.groups) if self._groups.has_super(g)] if meta else []
+        for group in copies:
+            first = self._groups.descriptor_block(0) if group == 0 else self._group_start(group) + 1
+            note = f"backup in group {group}" if group else ""
+            yield self._region(first, meta, Kind.DESCRIPTORS, unit=sb.desc_size, note=note)
+        for nth in range(meta, count):
+            for group in (nth * per_block, nth * per_block + 1, nth * per_block + per_block - 1):
+                if group >= sb.groups:
+                    continue
+                primary = group == nth * per_block
+                block = self._groups.descriptor_block(nth)
+                if not primary:
+                    block = self._group_start(group) + self._groups.has_super(group)
+                note = "" if primary else f"backup in group {group}"
+                number = nth * per_block
+                yield self._region(block, 1, Kind.DESCRIPTORS, unit=sb.desc_size, number=number, note=note)
+
+    def _placement(self, group: int) -> Placement:
+        sb = self._sb
+        nth, index = divmod(group, sb.block_size // sb.desc_size)
+        at = self._groups.descriptor_block(nth) * sb.block_size + index * sb.desc_size
+        if sb.desc_size >= GROUP_DESC_64.size:
+            wide = GROUP_DESC_64.unpack(self._device.read(at, GROUP_DESC_64.size))
+            low, high = wide[:3], wide[12:15]
+            blocks = [lo | hi << 32 for lo, hi in zip(low, high, strict=True)]
+            return Placement(blocks[0], blocks[1], blocks[2], wide[6])
+        narrow = GROUP_DESC_32.unpack(self._device.read(at, GROUP_DESC_32.size))
+        return Placement(narrow[0], narrow[1], narrow[2], narrow[6])
+
+    def _of_groups(self, placements: list[Placement], paths: Mapping[int, bytes]) -> Iterator[Region]:
+        sb = self._sb
+        table_blocks = div_ceil(sb.inodes_per_group * sb.inode_size, sb.block_size)
+        for group, placed in enumerate(placements):
+            note = f"group {group}"
+            yield self._region(placed.block_bitmap, 1, Kind.BLOCK_BITMAP, number=group, note=note)
+            yield self._region(placed.inode_bitmap, 1, Kind.INODE_BITMAP, number=group, note=note)
+            yield self._region(
+                placed.inode_table,
+                table_blocks,
+                Kind.INODE_TABLE,
+                number=group * sb.inodes_per_group + 1,
+                unit=sb.inode_size,
+                note=note,
+                names=paths,
+            )
+
+    # --- What the inodes say ---
+
+    def _used(self, placements: list[Placement]) -> Iterator[int]:
+        """Yield the numbers of the inodes that their bitmap has in use."""
+        sb = self._sb
+        checked = sb.metadata_csum or sb.features.has(f.RoCompat.GDT_CSUM)
+        for group, placed in enumerate(placements):
+            if not sb.is_block(placed.inode_bitmap) or (checked and placed.flags & EXT4_BG_INODE_UNINIT):
+                continue
+            content = self._device.block(placed.inode_bitmap)[: div_ceil(sb.inodes_per_group, 8)]
+            base = group * sb.inodes_per_group + 1
+            for index in range(len(content)):
+                bits = content[index]
+                if bits:
+                    for bit in range(8):
+                        number = base + 8 * index + bit
+                        if bits >> bit & 1 and 8 * index + bit < sb.inodes_per_group:
+                            yield number
+
+    def _file(self, number: int) -> _File | None:
+        """Return what an inode has blocks for; None where it cannot be read."""
+        try:
+            record = self._inodes.read(number)
+        except FormatError as error:
+            self.problems.append(error)
+            return None
+        recorder = self._recorder
+        recorder.begin()
+        pieces: list[Piece] = []
+        if self._is_mapped(record):
+            try:
+                pieces = self._maps.pieces(record)
+            except FormatError as error:
+                self.problems.append(error)
+        return _File(record, recorder.mapping, pieces, recorder.runs)
+
+    def _is_mapped(self, record: InodeRecord) -> bool:
+        if stat.S_IFMT(record.mode) not in _MAPPED or record.flags & EXT4_INLINE_DATA_FL:
+            return record.number == EXT4_BAD_INO and any(record.i_block)
+        attributes = self._sb.cluster_size // SECTOR if record.file_acl else 0
+        is_fast = record.sectors == attributes and record.size < _FAST_SYMLINK_SIZE
+        return not (stat.S_ISLNK(record.mode) and is_fast)
+
+    def _paths(self, found: list[_File]) -> Mapping[int, bytes]:
+        paths = Paths(self._special)
+        for record, _, pieces, _ in found:
+            if stat.S_ISDIR(record.mode):
+                blocks = div_ceil(record.size, self._sb.block_size)
+                for logical, start, length in pieces:
+                    for block in range(start, start + min(length, max(blocks - logical, 0))):
+                        paths.add(record.number, self._device.block(block))
+        return paths.resolve()
+
+    def _structures(self, file: _File, path: bytes) -> Iterator[Region]:
+        number = file.record.number
+        kind = Kind.EXTENT_TREE if file.record.flags & EXT4_EXTENTS_FL else Kind.BLOCK_MAP
+        if number == EXT4_RESIZE_INO:
+            kind = Kind.RESIZE
+        for block in file.mapping:
+            yield self._region(block, 1, kind, path=path, number=number)
+        if file.record.file_acl and self._sb.is_block(file.record.file_acl):
+            yield self._region(file.record.file_acl, 1, Kind.XATTR, path=path, number=number)
+
+    def _contents(self, file: _File, path: bytes) -> Iterator[Region]:
+        kind = self._kind(file.record)
+        for logical, start, length in file.pieces:
+            at = logical * self._sb.block_size
+            yield self._region(start, length, kind, path=path, number=file.record.number, logical=at)
+
+    def _unwritten(self, file: _File, path: bytes) -> Iterator[Region]:
+        for start, stop in file.runs:
+            yield self._region(start, stop - start, Kind.UNWRITTEN, path=path, number=file.record.number)
+
+    def _kind(self, record: InodeRecord) -> Kind:
+        if record.number == EXT4_JOURNAL_INO:
+            return Kind.JOURNAL
+        if record.number == EXT4_RESIZE_INO:
+            return Kind.RESIZE
+        if record.number in self._special or (record.number < self._sb.first_inode and record.number != 2):
+            return Kind.SYSTEM_FILE
+        if stat.S_ISDIR(record.mode):
+            return Kind.DIRECTORY
+        return Kind.SYMLINK if stat.S_ISLNK(record.mode) else Kind.FILE
+
+
+_SYSTEM_INODES = {
+    "s_usr_quota_inum": b"<user quota>",
+    "s_grp_quota_inum": b"<group quota>",
+    "s_prj_quota_inum": b"<project quota>",
+}
