@@ -63,7 +63,11 @@ class FileSystem:
             FormatError: It is damaged, or a file is encrypted; ``offset`` counts from the Volume's start.
             SourceError: The volume cannot be read, or changed meanwhile.
         """
-        return TreeReader(self.device, self.superblock, origin, self.verify).read()
+        return self.browse(origin).read()
+
+    def browse(self, origin: str = "ext4") -> TreeReader:
+        """Return a reader of those directories that are asked for; arguments are those of :meth:`tree`."""
+        return TreeReader(self.device, self.superblock, origin, self.verify)
 
 
 def read_file_system(

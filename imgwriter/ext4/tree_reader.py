@@ -13,7 +13,7 @@ Spec: kernel Documentation/filesystems/ext4/: directory.rst, ifork.rst ("Inline 
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from imgwriter.errors import FormatError, show
 from imgwriter.ext4 import directory_reader
@@ -45,8 +45,18 @@ _KINDS = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, 
 _NOT_READ = {EXT4_ENCRYPT_FL: ("encrypted", "encrypt"), EXT4_COMPR_FL: ("compressed", "compression")}
 
 
+class Node(Inode):
+    """An Inode with the number that it has in its file system."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, record: InodeRecord, xattrs: Mapping[bytes, bytes], origin: str) -> None:
+        super().__init__(record.mode, record.uid, record.gid, record.mtime_ns, xattrs=xattrs, origin=origin)
+        self.number = record.number
+
+
 class TreeReader:
-    """Reads the tree once.
+    """Reads the tree, each inode once: all of it, or those directories that are asked for.
 
     Args:
         origin: Where the inodes come from, for messages (``Inode.origin``).
@@ -65,7 +75,7 @@ class TreeReader:
         self._values: dict[int, bytes] = {}
         self._found: dict[int, Inode] = {}
         self._contents: list[tuple[Inode, list[Part]]] = []
-        self._directories: list[tuple[Inode, InodeRecord, bytes | None]] = []
+        self._unread: dict[Inode, tuple[InodeRecord, bytes | None]] = {}
 
     def read(self) -> Inode:
         """Return the root directory, with all that is below it.
@@ -74,17 +84,49 @@ class TreeReader:
             FormatError: A structure on the way is damaged, or a file is encrypted.
             SourceError: The volume cannot be read.
         """
-        root = self._inode(EXT4_ROOT_INO)
+        root = self.root()
+        while self._unread:
+            self.expand(next(reversed(self._unread)))
+        self.settle()
+        return root
+
+    def root(self) -> Inode:
+        """Return the root directory, without its entries.
+
+        Raises:
+            FormatError, SourceError: As :meth:`read`.
+        """
+        root = self._found.get(EXT4_ROOT_INO) or self._inode(EXT4_ROOT_INO)
         if root.entries is None:
             raise damaged("the root is no directory", f"ext4 inode {EXT4_ROOT_INO}", self._device.offset)
-        while self._directories:
-            inode, record, inline_data = self._directories.pop()
-            self._read_directory(inode, record, inline_data)
+        return root
+
+    def expand(self, directory: Inode) -> None:
+        """Give a directory its entries, unless it has them: files without contents, directories unread.
+
+        Raises:
+            FormatError, SourceError: As :meth:`read`.
+        """
+        unread = self._unread.pop(directory, None)
+        if unread is not None:
+            self._read_directory(directory, *unread)
+
+    def settle(self) -> None:
+        """Give the files that were found by now their contents.
+
+        Raises:
+            FormatError: Two of them have a block in common.
+        """
         self._claims.refuse_shared()
         # Now that no two files have a block in common, they have no more pieces than the Volume.
         for inode, parts in self._contents:
             inode.data = self._device.data(parts, inode.size)
-        return root
+        self._contents.clear()
+
+    def record(self, inode: Inode) -> InodeRecord:
+        """Return what stands in the inode of a file of this tree."""
+        assert isinstance(inode, Node)
+        return self._inodes.read(inode.number)
 
     def _read_directory(self, directory: Inode, record: InodeRecord, inline_data: bytes | None) -> None:
         entries = directory.entries
@@ -156,13 +198,11 @@ class TreeReader:
             inline_data = None
         elif inline_data is None:
             raise damaged(f"inode {number:,} has inline data without system.data", where, record.offset)
-        inode = Inode(
-            record.mode, record.uid, record.gid, record.mtime_ns, xattrs=xattrs, origin=self._origin
-        )
+        inode = Node(record, xattrs, self._origin)
         if kind == stat.S_IFREG:
             self._set_content(inode, record, inline_data)
         elif kind == stat.S_IFDIR:
-            self._directories.append((inode, record, inline_data))
+            self._unread[inode] = record, inline_data
         elif kind == stat.S_IFLNK:
             inode.target = self._target(record, inline_data)
             inode.size = len(inode.target)
