@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import imgwriter
+from imgwriter.columns import columns, mebibytes
 from imgwriter.errors import show
 from imgwriter.units import MiB, format_size
 
@@ -110,27 +111,27 @@ def table(plan: ImagePlan) -> str:
     name = {"mbr": "MBR", "gpt": "GPT", "none": "no partition table"}[layout.scheme]
     path = "standard output" if plan.spec.streams else show(plan.path)
     container = "" if plan.spec.format == "raw" else f" in {plan.spec.format}"
-    title = f"{path}: {_size(layout.disk_size)}{container}, {name}"
+    title = f"{path}: {mebibytes(layout.disk_size)}{container}, {name}"
     if layout.disk_guid is not None:
         title += f" {layout.disk_guid}"
     if layout.disk_signature is not None:
         title += f" {layout.disk_signature:08x}"
     rows = [_row(plan, partition) for partition in layout.partitions]
     header = ("#", "role", "type", "offset", "size", "used", "free", "label")
-    lines = [title, "", *_columns([header, *rows], right=(3, 4, 5, 6)), ""]
-    lines += _columns([row for partition in layout.partitions for row in _identifiers(plan, partition)])
+    lines = [title, "", *columns([header, *rows], right=(3, 4, 5, 6)), ""]
+    lines += columns([row for partition in layout.partitions for row in _identifiers(plan, partition)])
     return "\n".join(lines)
 
 
 def _row(plan: ImagePlan, partition: Partition) -> Sequence[str]:
     file_system = plan.file_system(partition)
     number = str(partition.number) if partition.number else "-"
-    place = (_size(partition.start), _size(partition.size))
+    place = (mebibytes(partition.start), mebibytes(partition.size))
     if file_system is None:
         return (number, partition.role, "-", *place, "-", "-", "-")
     planned = file_system.plan
     kind = f"FAT{planned.fat_type}" if hasattr(planned, "fat_type") else planned.type_name
-    used, free = _size(planned.used), _size(planned.free)
+    used, free = mebibytes(planned.used), mebibytes(planned.free)
     return (number, partition.role, kind, *place, used, free, file_system.label or "-")
 
 
@@ -140,27 +141,6 @@ def _identifiers(plan: ImagePlan, partition: Partition) -> list[Sequence[str]]:
     uuid = "" if file_system is None else f"UUID={file_system.uuid}"
     words = (uuid,) if partuuid is None else (uuid, f"PARTUUID={partuuid}")
     return [(partition.role, *words)] if any(words) else []
-
-
-def _size(size: int) -> str:
-    """Return bytes as MiB, so that a column can be compared: exact, or with one decimal."""
-    if size % MiB == 0:
-        return f"{size // MiB:,} MiB"
-    return f"{size / MiB:,.1f} MiB" if size * 10 >= MiB else format_size(size)
-
-
-def _columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Return the rows with their columns aligned, two spaces between."""
-    widths: dict[int, int] = {}
-    for row in rows:
-        for index, cell in enumerate(row):
-            widths[index] = max(widths.get(index, 0), len(cell))
-    return [
-        "  ".join(
-            cell.rjust(widths[i]) if i in right else cell.ljust(widths[i]) for i, cell in enumerate(row)
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def text(plan: ImagePlan, result: Result | None) -> str:
