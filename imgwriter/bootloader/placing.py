@@ -1,0 +1,85 @@
+"""Put a loader's files into a tree: on ext4 as they are named, on FAT without regard to case.
+
+A file that is there already is never replaced: either it is kept, because it says what its owner wants
+(grub.cfg, loader.conf), or the build is refused, because two loaders cannot have one name.
+"""
+
+from __future__ import annotations
+
+import stat
+
+from imgwriter.errors import SourceError, show
+from imgwriter.extent import Bytes
+from imgwriter.tree.inventory import Inode
+from imgwriter.tree.lookup import Lookup, kind, split
+
+_FILE_MODE = stat.S_IFREG | 0o644
+
+
+class Destination:
+    """One tree that receives files.
+
+    Args:
+        root: Its root directory, which is changed in place.
+        name: What to call it in messages: "the ESP".
+        mtime_ns: The time of what is made here.
+        folds_case: Whether two names that differ in the case of letters are one, as on FAT.
+    """
+
+    __slots__ = ("_folds", "_mtime_ns", "name", "root")
+
+    def __init__(self, root: Inode, name: str, mtime_ns: int, *, folds_case: bool) -> None:
+        self.root = root
+        self.name = name
+        self._mtime_ns = mtime_ns
+        self._folds = folds_case
+
+    def find(self, path: bytes) -> Inode | None:
+        """Return what is at a path, symlinks followed, or None."""
+        try:
+            return Lookup(self.root).follow(self._existing(split(path)))
+        except SourceError:
+            return None
+
+    def text(self, path: bytes, content: bytes) -> None:
+        """Make a file of ``content``; see :meth:`copy`."""
+        data = Bytes(content) if content else None
+        self._put(path, Inode(_FILE_MODE, mtime_ns=self._mtime_ns, size=len(content), data=data))
+
+    def copy(self, path: bytes, source: Inode) -> None:
+        """Make a file that has the bytes and the time of ``source``; owner 0:0, mode 0644.
+
+        Raises:
+            SourceError: Something is there already, or the path leads through what is no directory.
+        """
+        made = Inode(
+            _FILE_MODE, mtime_ns=source.mtime_ns, size=source.size, data=source.data, runs=source.runs
+        )
+        self._put(path, made)
+
+    def _put(self, path: bytes, inode: Inode) -> None:
+        names = self._existing(split(path))
+        inode.origin = "the boot loader"
+        holder = Lookup(self.root).make_directories(names[:-1], "the boot loader")
+        assert holder.entries is not None
+        there = holder.entries.get(names[-1])
+        if there is not None:
+            raise SourceError(
+                f"the boot loader's {show(path)} cannot be put on {self.name}: a {kind(there)} is there already;"
+                " leave one of them out",
+                path,
+            )
+        holder.entries[names[-1]] = inode
+
+    def _existing(self, names: list[bytes]) -> list[bytes]:
+        """Return the names with those that are there in the case in which they are."""
+        here: Inode | None = self.root
+        result = []
+        for name in names:
+            entries = {} if here is None or here.entries is None else here.entries
+            same = name
+            if self._folds and name not in entries:
+                same = next((each for each in entries if each.upper() == name.upper()), name)
+            result.append(same)
+            here = entries.get(same)
+        return result
