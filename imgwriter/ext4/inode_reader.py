@@ -55,7 +55,7 @@ class InodeRecord(NamedTuple):
         offset: Of the record, in the Volume.
         mode, uid, gid, links, flags, generation: As in the record; uid and gid have 32 bits.
         size: i_size in bytes.
-        mtime_ns: Nanoseconds since the epoch.
+        mtime_ns, ctime_ns: Nanoseconds since the epoch.
         sectors: i_blocks: 512 bytes each.
         file_acl: The block of its extended attributes, or 0.
         i_block: 60 bytes.
@@ -69,6 +69,7 @@ class InodeRecord(NamedTuple):
     gid: int
     size: int
     mtime_ns: int
+    ctime_ns: int
     links: int
     sectors: int
     flags: int
@@ -219,9 +220,9 @@ class InodeReader:
 
     def _decode(self, number: int, record: bytes, offset: int) -> InodeRecord:
         (
-            mode, uid, size, _, _, mtime, _, gid, links, sectors, flags, _, i_block, generation, file_acl,
+            mode, uid, size, _, ctime, mtime, _, gid, links, sectors, flags, _, i_block, generation, file_acl,
             size_high, _, sectors_high, file_acl_high, uid_high, gid_high, checksum_lo, _, extra_isize,
-            checksum_hi, _, mtime_extra, *_,
+            checksum_hi, ctime_extra, mtime_extra, *_,
         ) = INODE.unpack_from(record)  # fmt: skip
         tail = b""
         if len(record) > INODE.size or self._superblock.inode_size > EXT4_GOOD_OLD_INODE_SIZE:
@@ -231,14 +232,14 @@ class InodeReader:
                     f"i_extra_isize of inode {number:,} is {extra_isize}, with inodes of {len(record)} bytes"
                 )
                 raise damaged(message, f"ext4 inode {number}, i_extra_isize", offset)
+            if extra_isize < _EXTRA_CTIME:
+                ctime_extra = 0
             if extra_isize < _EXTRA_MTIME:
                 mtime_extra = 0
             tail = record[end:] if extra_isize else b""
         if self._seed is not None:
             stored = checksum_lo | checksum_hi << 16 if extra_isize >= _EXTRA_CHECKSUM else checksum_lo
             self._check(number, record, offset, stored, generation, extra_isize)
-        # A signed 32-bit second, two bits of epoch above it, then the nanoseconds.
-        seconds = (mtime ^ 0x80000000) - 0x80000000 + ((mtime_extra & 3) << 32)
         return InodeRecord(
             number,
             offset,
@@ -246,7 +247,8 @@ class InodeReader:
             uid | uid_high << 16,
             gid | gid_high << 16,
             size | size_high << 32 if self._large_directories or mode & 0o170000 == 0o100000 else size,
-            seconds * _SECOND + (mtime_extra >> 2),
+            _moment(mtime, mtime_extra),
+            _moment(ctime, ctime_extra),
             links,
             sectors | sectors_high << 32,
             flags,
@@ -272,7 +274,14 @@ class InodeReader:
             raise damaged(message, f"ext4 inode {number}, i_checksum", offset)
 
 
+def _moment(low: int, extra: int) -> int:
+    """Return nanoseconds: a signed 32-bit second, two bits of epoch above it, then the nanoseconds."""
+    return ((low ^ 0x80000000) - 0x80000000 + ((extra & 3) << 32)) * _SECOND + (extra >> 2)
+
+
 _EXTRA_CHECKSUM = 4
 """i_extra_isize from which on i_checksum_hi is there."""
+_EXTRA_CTIME = 8
+"""i_extra_isize from which on i_ctime_extra is there."""
 _EXTRA_MTIME = 12
 """i_extra_isize from which on i_mtime_extra is there."""

@@ -46,13 +46,19 @@ _NOT_READ = {EXT4_ENCRYPT_FL: ("encrypted", "encrypt"), EXT4_COMPR_FL: ("compres
 
 
 class Node(Inode):
-    """An Inode with the number that it has in its file system."""
+    """An Inode with what its file system has besides.
 
-    __slots__ = ("number",)
+    Attributes:
+        number: Its inode number.
+        ctime_ns: When it was last changed in any way, in nanoseconds since the epoch.
+    """
+
+    __slots__ = ("ctime_ns", "number")
 
     def __init__(self, record: InodeRecord, xattrs: Mapping[bytes, bytes], origin: str) -> None:
         super().__init__(record.mode, record.uid, record.gid, record.mtime_ns, xattrs=xattrs, origin=origin)
         self.number = record.number
+        self.ctime_ns = record.ctime_ns
 
 
 class TreeReader:
