@@ -80,6 +80,7 @@ SIDEWAYS = {
     ("install", "image_plan"),  # what the guest works on, and what becomes of it
     ("install", "examine"),  # what a guest changed is read back
     ("bootloader", "tree"),  # a loader's files become part of the tree
+    ("bootloader", "disk"),  # where boot code goes
     ("cli", "options"),
     ("cli", "report"),
     ("__main__", "cli"),

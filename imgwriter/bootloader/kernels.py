@@ -44,7 +44,7 @@ class Kernel(NamedTuple):
     initrd: bytes | None
 
 
-class System(NamedTuple):
+class Release(NamedTuple):
     """What the tree calls itself.
 
     Attributes:
@@ -112,14 +112,14 @@ def order(version: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(word), "") if word[0] in "0123456789" else (-1, word) for word in words)
 
 
-def system(root: Inode) -> System:
+def release(root: Inode) -> Release:
     """Return what the tree calls itself, by its os-release."""
     for path in (b"etc/os-release", b"usr/lib/os-release"):
         if (inode := find(root, path)) is not None:
             fields = dict(_assignments(read(inode, path, _TEXT_LIMIT)))
             name = fields.get("PRETTY_NAME") or fields.get("NAME") or "Linux"
-            return System(name, fields.get("ID") or "linux", fields.get("VERSION_ID", ""))
-    return System("Linux", "linux", "")
+            return Release(name, fields.get("ID") or "linux", fields.get("VERSION_ID", ""))
+    return Release("Linux", "linux", "")
 
 
 def parameters(kernel: Kernel, target: Target, more: str) -> str:

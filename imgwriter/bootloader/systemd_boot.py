@@ -107,18 +107,18 @@ def _write(
 
 
 def _entries(root: Inode, target: Target, options: LoaderOptions) -> Iterator[Entry]:
-    system = kernels.system(root)
+    release = kernels.release(root)
     for kernel in kernels.find_kernels(root):
         version = kernel.version or "linux"
-        directory = f"{system.identifier}/{version}/".encode("utf-8", "surrogateescape")
+        directory = f"{release.identifier}/{version}/".encode("utf-8", "surrogateescape")
         files = [(directory + b"linux", _file(root, kernel.path))]
-        fields = [("title", system.name), ("version", version), ("sort-key", system.identifier)]
+        fields = [("title", release.name), ("version", version), ("sort-key", release.identifier)]
         fields += [("options", kernels.parameters(kernel, target, options.kernel_parameters))]
         fields += [("linux", _path(files[0][0]))]
         if kernel.initrd is not None:
             files.append((directory + b"initrd", _file(root, kernel.initrd)))
             fields += [("initrd", _path(files[1][0]))]
-        yield Entry(f"{system.identifier}-{version}", fields, files)
+        yield Entry(f"{release.identifier}-{version}", fields, files)
 
 
 def _file(root: Inode, path: bytes) -> Inode:
