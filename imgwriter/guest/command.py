@@ -27,6 +27,9 @@ CHANNELS = ("qmp", "status", "log", "console", "serial")
 PROBE = "imgwriter.probe"
 """The word of the kernel's command line by which init says that it is there, and ends."""
 
+SCSI_TARGETS = 256
+"""Targets of a virtio-scsi adapter. Spec: virtio 1.2, 5.6.6.1: a byte of the address."""
+
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 _LAST_CLOCK = 253_402_300_799  # 9999-12-31T23:59:59
@@ -84,6 +87,10 @@ def command(
         words += ["-device", f"virtserialport,chardev={name},name={name}"]
     for number, drive in enumerate(request.drives):
         words += _drive(number, drive)
+    if request.scsi_drives:
+        words += ["-device", "virtio-scsi-pci,id=scsi"]
+    for number, drive in enumerate(request.scsi_drives):
+        words += _scsi_drive(number, drive)
     return words
 
 
@@ -105,3 +112,16 @@ def _drive(number: int, drive: Drive) -> Iterator[str | bytes]:
     yield options.encode() + drive.absolute.replace(b",", b",,")
     yield "-device"
     yield f"virtio-blk-pci,drive=disk{number}"
+
+
+def _scsi_drive(number: int, drive: Drive) -> Iterator[str | bytes]:
+    options = f"if=none,id=scsi{number},format={drive.format},readonly=on,file="
+    yield "-drive"
+    yield options.encode() + drive.absolute.replace(b",", b",,")
+    lun, target = divmod(number, SCSI_TARGETS)
+    size = drive.sector_size
+    yield "-device"
+    yield (
+        f"scsi-hd,drive=scsi{number},bus=scsi.0,scsi-id={target},lun={lun},"
+        f"logical_block_size={size},physical_block_size={size}"
+    )

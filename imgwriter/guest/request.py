@@ -36,10 +36,12 @@ class Drive:
     Attributes:
         path: The image on the host. The guest writes to it, so give a copy, or an overlay.
         format: Its container, by QEMU's name: "raw", "qcow2". It is never guessed.
+        sector_size: Bytes of a logical block; of a SCSI disk alone.
     """
 
     path: bytes
     format: str
+    sector_size: int = 512
 
     @property
     def absolute(self) -> bytes:
@@ -55,6 +57,8 @@ class GuestRequest:
         kernel: The kernel's file.
         initramfs: From :func:`imgwriter.guest.initramfs.initramfs`.
         drives: Its disks: /dev/vda, /dev/vdb, ...
+        scsi_drives: Further disks, up to 65,536, of which none can be written to. Number N is target N % 256,
+            LUN N // 256 of a virtio-scsi adapter.
         architecture: "x86_64" or "aarch64".
         memory: Bytes of memory, rounded down to whole MiB.
         accelerator: How it is run.
@@ -70,6 +74,7 @@ class GuestRequest:
     kernel: Data
     initramfs: bytes
     drives: tuple[Drive, ...] = ()
+    scsi_drives: tuple[Drive, ...] = ()
     architecture: str = "x86_64"
     memory: int = DEFAULT_MEMORY
     accelerator: Accelerator = "tcg"

@@ -113,3 +113,22 @@ def test_requests_that_cannot_be(changes):
 @pytest.mark.parametrize("memory", [MIN_MEMORY, MIN_MEMORY + 1, MAX_MEMORY])
 def test_memory_is_whole_mib(memory):
     assert after(words(memory=memory), "-m") == [f"{memory >> 20}M"]
+
+
+def test_scsi_drives_are_as_many_as_are_asked_for_and_cannot_be_written_to():
+    drives = [Drive(b"/a,b.img", "raw"), *[Drive(b"/c", "raw", sector_size=4096)] * 256]
+    made = words(drives=(), scsi_drives=tuple(drives))
+    first = after(made, "-drive")[0]
+    assert first.endswith(",file=/a,,b.img") and ",readonly=on," in first
+    disks = [device for device in after(made, "-device") if device.startswith("scsi-hd,")]
+    assert len(disks) == 257 and "virtio-scsi-pci,id=scsi" in after(made, "-device")
+    # Targets are 0 to 255 (virtio 1.2, 5.6.6.1: the second byte of a LUN's address).
+    assert [disk.split(",")[3:5] for disk in (disks[0], disks[255], disks[256])] == [
+        ["scsi-id=0", "lun=0"], ["scsi-id=255", "lun=0"], ["scsi-id=0", "lun=1"],
+    ]  # fmt: skip
+    assert disks[0].endswith(",logical_block_size=512,physical_block_size=512")
+    assert disks[1].endswith(",logical_block_size=4096,physical_block_size=4096")
+
+
+def test_without_scsi_drives_there_is_no_adapter():
+    assert not [device for device in after(words(), "-device") if "scsi" in device]
