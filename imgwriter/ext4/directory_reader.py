@@ -18,9 +18,9 @@ from imgwriter.ext4.inode_reader import InodeRecord
 _ALIGNED = 3
 _DOT_SIZE = 12
 """Bytes of the entry "."; in dx_root, dx_root_info follows the first so many of ".."."""
-_DX_ROOT_COUNT = 2 * _DOT_SIZE + DX_ROOT_INFO.size
+DX_ROOT_COUNT = 2 * _DOT_SIZE + DX_ROOT_INFO.size
 """Where dx_root has its dx_countlimit."""
-_DX_NODE_COUNT = ENTRY.size
+DX_NODE_COUNT = ENTRY.size
 """Where dx_node has its: after an entry without a name."""
 
 
@@ -75,30 +75,49 @@ def verify_block(content: bytes, seed: int, inode: InodeRecord, offset: int) -> 
 
     Spec: checksums.rst; fs/ext4/namei.c, get_dx_countlimit().
     """
-    at = len(content) - ENTRY_TAIL.size
-    zero1, rec_len, zero2, kind, stored = ENTRY_TAIL.unpack_from(content, at)
-    if (zero1, rec_len, zero2, kind) == (0, ENTRY_TAIL.size, 0, EXT4_FT_DIR_CSUM):
-        found = crc32c(content[:at], seed)
-    else:
-        stored, found = _index_checksum(content, seed, inode, offset)
-    if stored != found:
-        message = f"a block's checksum is {stored:#010x}, its bytes give {found:#010x}"
+    found = block_checksum(content, seed, bool(inode.flags & EXT4_INDEX_FL))
+    if found is None:
+        raise _damaged("a block has no place for its checksum", inode.number, offset)
+    stored, computed = found
+    if stored != computed:
+        message = f"a block's checksum is {stored:#010x}, its bytes give {computed:#010x}"
         raise _damaged(message, inode.number, offset)
 
 
-def _index_checksum(content: bytes, seed: int, inode: InodeRecord, offset: int) -> tuple[int, int]:
-    """Return the checksum that an index block has, and the one that its bytes give."""
+def block_checksum(content: bytes, seed: int, indexed: bool) -> tuple[int, int] | None:
+    """Return the checksum that a directory's block has, and the one that its bytes give.
+
+    Args:
+        content: The block.
+        seed: ``checksum.inode_seed`` of the directory.
+        indexed: The directory has an htree, of whose index the block may be part.
+
+    Returns:
+        None where the block has no place for one.
+    """
+    if has_tail(content):
+        at = len(content) - ENTRY_TAIL.size
+        return ENTRY_TAIL.unpack_from(content, at)[4], crc32c(content[:at], seed)
+    return _index_checksum(content, seed) if indexed else None
+
+
+def has_tail(content: bytes) -> bool:
+    """Return whether a block ends as a leaf with a checksum does."""
+    zero1, rec_len, zero2, kind, _ = ENTRY_TAIL.unpack_from(content, len(content) - ENTRY_TAIL.size)
+    return (zero1, rec_len, zero2, kind) == (0, ENTRY_TAIL.size, 0, EXT4_FT_DIR_CSUM)
+
+
+def _index_checksum(content: bytes, seed: int) -> tuple[int, int] | None:
     rec_len = ENTRY.unpack_from(content)[1]
-    count_at = _DX_NODE_COUNT if rec_len == len(content) else _DX_ROOT_COUNT
+    count_at = DX_NODE_COUNT if rec_len == len(content) else DX_ROOT_COUNT
     limit, count = DX_COUNTLIMIT.unpack_from(content, count_at)
     tail_at = count_at + limit * DX_ENTRY.size
     if (
-        not inode.flags & EXT4_INDEX_FL
-        or (count_at == _DX_ROOT_COUNT and rec_len != _DOT_SIZE)
+        (count_at == DX_ROOT_COUNT and rec_len != _DOT_SIZE)
         or count > limit
         or tail_at + DX_TAIL.size > len(content)
     ):
-        raise _damaged("a block has no place for its checksum", inode.number, offset)
+        return None
     reserved, stored = DX_TAIL.unpack_from(content, tail_at)
     used = content[: count_at + count * DX_ENTRY.size]
     return stored, crc32c(DX_TAIL.pack(reserved, 0), crc32c(used, seed))

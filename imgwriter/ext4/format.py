@@ -11,6 +11,7 @@ Spec: kernel Documentation/filesystems/ext4: super.rst, group_descr.rst, inodes.
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 import construct as c
 
@@ -22,6 +23,8 @@ EXT4_BAD_INO = 1
 EXT4_ROOT_INO = 2
 EXT4_RESIZE_INO = 7
 EXT4_JOURNAL_INO = 8
+EXT4_USR_QUOTA_INO = 3
+EXT4_GRP_QUOTA_INO = 4
 EXT4_FIRST_INO = 11
 """The first inode that is not reserved; mke2fs gives it to lost+found."""
 
@@ -32,15 +35,20 @@ EXT4_N_BLOCKS = 15
 EXT4_COMPR_FL = 0x4
 EXT4_ENCRYPT_FL = 0x800
 EXT4_INDEX_FL = 0x1000
+EXT4_HUGE_FILE_FL = 0x40000
 EXT4_EXTENTS_FL = 0x80000
+EXT4_VERITY_FL = 0x100000
 EXT4_EA_INODE_FL = 0x200000
 EXT4_INLINE_DATA_FL = 0x10000000
+EXT4_CASEFOLD_FL = 0x40000000
 
 EXT4_BG_INODE_UNINIT = 0x1
 EXT4_BG_BLOCK_UNINIT = 0x2
 EXT4_BG_INODE_ZEROED = 0x4
 
 EXT4_VALID_FS = 0x1
+EXT4_ERROR_FS = 0x2
+EXT4_ORPHAN_FS = 0x4
 EXT4_ERRORS_CONTINUE = 1
 EXT4_OS_LINUX = 0
 EXT4_GOOD_OLD_REV = 0
@@ -51,7 +59,11 @@ EXT4_CRC32C_CHKSUM = 1
 EXT4_DEFM_XATTR_USER = 0x4
 EXT4_DEFM_ACL = 0x8
 EXT2_FLAGS_SIGNED_HASH = 0x1
+EXT2_FLAGS_UNSIGNED_HASH = 0x2
+DX_HASH_LEGACY = 0
 DX_HASH_HALF_MD4 = 1
+DX_HASH_TEA = 2
+DX_HASH_SIPHASH = 6
 
 JBD2_MAGIC_NUMBER = 0xC03B3998
 JBD2_DESCRIPTOR_BLOCK = 1
@@ -67,6 +79,10 @@ JBD2_CRC32C_CHKSUM = 4
 JBD2_DEFAULT_FAST_COMMIT_BLOCKS = 256
 
 EXT4_FC_TAG_HEAD = 9
+
+EXT4_MMP_MAGIC = 0x004D4D50
+EXT4_MMP_CHECKSUM_OFFSET = 1020
+"""Of mmp_checksum in struct mmp_struct, which has 1,024 bytes."""
 
 EXT4_ORPHAN_BLOCK_MAGIC = 0x0B10CA04
 
@@ -249,6 +265,44 @@ i_flags, l_i_version, i_block[15], i_generation, i_file_acl_lo, i_size_high, i_o
 l_i_blocks_high, l_i_file_acl_high, l_i_uid_high, l_i_gid_high, l_i_checksum_lo, l_i_reserved,
 i_extra_isize, i_checksum_hi, i_ctime_extra, i_mtime_extra, i_atime_extra, i_crtime,
 i_crtime_extra, i_version_hi, i_projid. The xattr area follows, to INODE_SIZE."""
+
+
+class InodeFields(NamedTuple):
+    """INODE's values by name; i_ and l_i_ are left off."""
+
+    mode: int
+    uid: int
+    size_lo: int
+    atime: int
+    ctime: int
+    mtime: int
+    dtime: int
+    gid: int
+    links_count: int
+    blocks_lo: int
+    flags: int
+    version: int
+    block: bytes
+    generation: int
+    file_acl_lo: int
+    size_high: int
+    obso_faddr: int
+    blocks_high: int
+    file_acl_high: int
+    uid_high: int
+    gid_high: int
+    checksum_lo: int
+    reserved: int
+    extra_isize: int
+    checksum_hi: int
+    ctime_extra: int
+    mtime_extra: int
+    atime_extra: int
+    crtime: int
+    crtime_extra: int
+    version_hi: int
+    projid: int
+
 
 INODE_CHECKSUM_LO_OFFSET = 0x7C
 INODE_CHECKSUM_HI_OFFSET = 0x82

@@ -13,38 +13,33 @@ Spec: kernel Documentation/filesystems/ext4/group_descr.rst, inodes.rst, checksu
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import NamedTuple, cast
-
-import crcmod
+from typing import NamedTuple
 
 from imgwriter.ext4 import features as f
 from imgwriter.ext4.checksum import crc32c, inode_seed
 from imgwriter.ext4.device import Device, damaged
 from imgwriter.ext4.format import (
     EXT4_GOOD_OLD_INODE_SIZE,
-    GROUP_DESC_32,
-    GROUP_DESC_64,
     GROUP_DESC_CHECKSUM_OFFSET,
     INODE,
     INODE_CHECKSUM_HI_OFFSET,
     INODE_CHECKSUM_LO_OFFSET,
-    SUPERBLOCK_OFFSET,
+)
+from imgwriter.ext4.group_layout import (
+    descriptor_block,
+    descriptor_checksum,
+    descriptors_per_block,
+    has_super,
+    inode_table_blocks,
+    unpack_descriptor,
 )
 from imgwriter.ext4.superblock_reader import SuperblockValues
-from imgwriter.units import div_ceil
 
 TABLE_CHUNK = 64 << 10
 """Bytes of an inode table that are read at a time."""
 _CHUNKS_KEPT = 512
 _SECOND = 10**9
 _U16 = struct.Struct("<H")
-
-crc16 = cast("Callable[..., int]", crcmod.mkCrcFun(0x18005, initCrc=0xFFFF, rev=True, xorOut=0))
-"""The checksum of uninit_bg: ``crc16(data)`` starts at ~0, ``crc16(data, seed)`` goes on from ``seed``."""
-
-# Where bg_inode_table_hi stands in GROUP_DESC_64's values.
-_TABLE_LO, _TABLE_HI = 2, 14
 
 
 class InodeRecord(NamedTuple):
@@ -90,11 +85,9 @@ class GroupReader:
         self._device = device
         self._superblock = superblock
         self._verify = verify
-        self._per_block = superblock.block_size // superblock.desc_size
+        self._per_block = descriptors_per_block(superblock)
         self._blocks: dict[int, bytes] = {}
-        self._table_blocks = div_ceil(
-            superblock.inodes_per_group * superblock.inode_size, superblock.block_size
-        )
+        self._table_blocks = inode_table_blocks(superblock)
 
     def inode_table(self, group: int) -> int:
         """Return the first block of a group's inode table.
@@ -117,57 +110,26 @@ class GroupReader:
         at = index * sb.desc_size
         if self._verify:
             self._check(group, content[at : at + sb.desc_size], where, offset)
-        if sb.desc_size >= GROUP_DESC_64.size:
-            wide = GROUP_DESC_64.unpack_from(content, at)
-            table = wide[_TABLE_LO] | wide[_TABLE_HI] << 32
-        else:
-            table = GROUP_DESC_32.unpack_from(content, at)[_TABLE_LO]
+        table = unpack_descriptor(content, at, sb.desc_size).inode_table
         if not sb.first_data_block < table <= sb.blocks - self._table_blocks:
             message = f"the inode table of group {group} would be {self._table_blocks:,} blocks at {table:,},"
             raise damaged(f"{message} of {sb.blocks:,}", f"{where}, bg_inode_table", offset)
-        return int(table)
+        return table
 
     def descriptor_block(self, nth: int) -> int:
         """Return the ``nth`` block of descriptors. Spec: blockgroup.rst, "Meta Block Groups"."""
-        sb = self._superblock
-        primary = SUPERBLOCK_OFFSET // sb.block_size + 1
-        if not sb.features.has(f.Incompat.META_BG) or nth < sb.fields["s_first_meta_bg"]:
-            return primary + nth
-        group = nth * self._per_block
-        if group == 0:
-            return primary
-        return sb.first_data_block + group * sb.blocks_per_group + self.has_super(group)
+        return descriptor_block(self._superblock, nth)
 
     def has_super(self, group: int) -> bool:
         """Return whether a group begins with a copy of the superblock."""
-        features = self._superblock.features
-        if features.has(f.Compat.SPARSE_SUPER2):
-            return group in self._superblock.fields["s_backup_bgs"]
-        if group <= 1 or not features.has(f.RoCompat.SPARSE_SUPER):
-            return True
-        return any(_is_power(group, base) for base in (3, 5, 7))
+        return has_super(self._superblock, group)
 
     def _check(self, group: int, descriptor: bytes, where: str, offset: int) -> None:
-        sb = self._superblock
         stored = _U16.unpack_from(descriptor, GROUP_DESC_CHECKSUM_OFFSET)[0]
-        before, after = descriptor[:GROUP_DESC_CHECKSUM_OFFSET], descriptor[GROUP_DESC_CHECKSUM_OFFSET + 2 :]
-        number = group.to_bytes(4, "little")
-        if sb.metadata_csum and sb.seed is not None:
-            found = crc32c(number + before + b"\0\0" + after, sb.seed) & 0xFFFF
-        elif sb.features.has(f.RoCompat.GDT_CSUM):
-            found = crc16(sb.uuid + number + before + after)
-        else:
-            return
-        if stored != found:
+        found = descriptor_checksum(self._superblock, group, descriptor)
+        if found is not None and stored != found:
             message = f"bg_checksum of group {group} is {stored:#06x}, its bytes give {found:#06x}"
             raise damaged(message, f"{where}, bg_checksum", offset)
-
-
-def _is_power(number: int, base: int) -> bool:
-    power = base
-    while power < number:
-        power *= base
-    return power == number
 
 
 class InodeReader:
@@ -232,13 +194,13 @@ class InodeReader:
                     f"i_extra_isize of inode {number:,} is {extra_isize}, with inodes of {len(record)} bytes"
                 )
                 raise damaged(message, f"ext4 inode {number}, i_extra_isize", offset)
-            if extra_isize < _EXTRA_CTIME:
+            if extra_isize < EXTRA_CTIME:
                 ctime_extra = 0
-            if extra_isize < _EXTRA_MTIME:
+            if extra_isize < EXTRA_MTIME:
                 mtime_extra = 0
             tail = record[end:] if extra_isize else b""
         if self._seed is not None:
-            stored = checksum_lo | checksum_hi << 16 if extra_isize >= _EXTRA_CHECKSUM else checksum_lo
+            stored = checksum_lo | checksum_hi << 16 if extra_isize >= EXTRA_CHECKSUM else checksum_lo
             self._check(number, record, offset, stored, generation, extra_isize)
         return InodeRecord(
             number,
@@ -262,13 +224,8 @@ class InodeReader:
         self, number: int, record: bytes, offset: int, stored: int, generation: int, extra_isize: int
     ) -> None:
         assert self._seed is not None
-        content = bytearray(record[: self._superblock.inode_size])
-        _U16.pack_into(content, INODE_CHECKSUM_LO_OFFSET, 0)
-        mask = 0xFFFF
-        if extra_isize >= _EXTRA_CHECKSUM:
-            _U16.pack_into(content, INODE_CHECKSUM_HI_OFFSET, 0)
-            mask = 0xFFFFFFFF
-        found = crc32c(bytes(content), inode_seed(self._seed, number, generation)) & mask
+        content = record[: self._superblock.inode_size]
+        found = inode_checksum(content, number, generation, extra_isize, self._seed)
         if stored != found:
             message = f"the checksum of inode {number:,} is {stored:#x}, its bytes give {found:#x}"
             raise damaged(message, f"ext4 inode {number}, i_checksum", offset)
@@ -279,9 +236,27 @@ def _moment(low: int, extra: int) -> int:
     return ((low ^ 0x80000000) - 0x80000000 + ((extra & 3) << 32)) * _SECOND + (extra >> 2)
 
 
-_EXTRA_CHECKSUM = 4
+def inode_checksum(record: bytes, number: int, generation: int, extra_isize: int, seed: int) -> int:
+    """Return the i_checksum that an inode's bytes give: 16 bits of it where i_checksum_hi has no room.
+
+    Args:
+        record: The inode, all of it.
+        seed: The file system's.
+
+    Spec: checksums.rst.
+    """
+    content = bytearray(record)
+    _U16.pack_into(content, INODE_CHECKSUM_LO_OFFSET, 0)
+    mask = 0xFFFF
+    if extra_isize >= EXTRA_CHECKSUM:
+        _U16.pack_into(content, INODE_CHECKSUM_HI_OFFSET, 0)
+        mask = 0xFFFFFFFF
+    return crc32c(bytes(content), inode_seed(seed, number, generation)) & mask
+
+
+EXTRA_CHECKSUM = 4
 """i_extra_isize from which on i_checksum_hi is there."""
-_EXTRA_CTIME = 8
+EXTRA_CTIME = 8
 """i_extra_isize from which on i_ctime_extra is there."""
-_EXTRA_MTIME = 12
+EXTRA_MTIME = 12
 """i_extra_isize from which on i_mtime_extra is there."""

@@ -109,9 +109,28 @@ def read_superblock(device: Device, verify: bool) -> SuperblockValues:
         message = f"{device.size:,} bytes have no room for an ext4 superblock at {SUPERBLOCK_OFFSET:,};"
         raise FormatError(f"{message} name the place where the file system begins", _WHERE, at)
     content = device.read(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE)
-    raw: Mapping[str, Any] = dict(Superblock.parse(content))
+    return superblock_values(content, device.offset, SUPERBLOCK_OFFSET, device.size, verify)
+
+
+def superblock_values(
+    content: bytes, offset: int, place: int, available: int, verify: bool
+) -> SuperblockValues:
+    """Check a superblock, the primary or a backup, and return what it says.
+
+    Args:
+        content: Its 1,024 bytes.
+        offset: Where the file system begins, in the Volume.
+        place: Where the superblock is, from there.
+        available: Bytes that the file system may have.
+        verify: Check its checksum too.
+
+    Raises:
+        FormatError: It is none, it is damaged, or it has a feature that is not read.
+    """
+    at = offset + place
+    raw = parse_superblock(content)
     if raw["s_magic"] != EXT4_SUPER_MAGIC:
-        message = f"no ext2, ext3 or ext4 begins at {device.offset:,}: s_magic is {raw['s_magic']:#06x}, not"
+        message = f"no ext2, ext3 or ext4 begins at {offset:,}: s_magic is {raw['s_magic']:#06x}, not"
         message += f" {EXT4_SUPER_MAGIC:#06x}; name the place where the file system begins"
         raise FormatError(message, f"{_WHERE}, s_magic", at)
     if raw["s_rev_level"] not in (EXT4_GOOD_OLD_REV, EXT4_DYNAMIC_REV):
@@ -119,33 +138,43 @@ def read_superblock(device: Device, verify: bool) -> SuperblockValues:
             f"s_rev_level is {raw['s_rev_level']}; only 0 and 1 are read: copy its files where it is mounted"
         )
         raise FormatError(message, f"{_WHERE}, s_rev_level", at)
-    features = _features(raw, at)
-    if verify and features.has(f.RoCompat.METADATA_CSUM):
-        _verify(raw, content, at)
-    return _values(raw, features, device.size, at)
-
-
-def _features(raw: Mapping[str, Any], at: int) -> f.Features:
-    if raw["s_rev_level"] == EXT4_GOOD_OLD_REV:
-        return f.Features(f.Compat(0), f.Incompat(0), f.RoCompat(0))
-    features = f.Features(
-        f.Compat(raw["s_feature_compat"]),
-        f.Incompat(raw["s_feature_incompat"]),
-        f.RoCompat(raw["s_feature_ro_compat"]),
-    )
+    features = features_of(raw)
     if refused := f.refusals(features):
         message = (
             f"the file system has features that are not read: {', '.join(refused)}; make an image without"
         )
         raise FormatError(message, f"{_WHERE}, feature {refused[0].partition(' ')[0]}", at)
-    return features
+    if verify and features.has(f.RoCompat.METADATA_CSUM):
+        _verify(raw, content, at)
+    return _values(raw, features, available, at)
+
+
+def parse_superblock(content: bytes) -> Mapping[str, Any]:
+    """Return every field of a superblock by its name in the specification, unchecked."""
+    return {name: value for name, value in Superblock.parse(content).items() if not name.startswith("_")}
+
+
+def features_of(raw: Mapping[str, Any]) -> f.Features:
+    """Return the feature words of a superblock; revision 0 has none, whatever stands there."""
+    if raw["s_rev_level"] == EXT4_GOOD_OLD_REV:
+        return f.Features(f.Compat(0), f.Incompat(0), f.RoCompat(0))
+    return f.Features(
+        f.Compat(raw["s_feature_compat"]),
+        f.Incompat(raw["s_feature_incompat"]),
+        f.RoCompat(raw["s_feature_ro_compat"]),
+    )
+
+
+def superblock_checksum(content: bytes) -> int:
+    """Return the s_checksum that a superblock's bytes give."""
+    return crc32c(content[:-4])
 
 
 def _verify(raw: Mapping[str, Any], content: bytes, at: int) -> None:
     if raw["s_checksum_type"] != EXT4_CRC32C_CHKSUM:
         message = f"s_checksum_type is {raw['s_checksum_type']}, not {EXT4_CRC32C_CHKSUM} (crc32c)"
         raise damaged(message, f"{_WHERE}, s_checksum_type", at)
-    found = crc32c(content[:-4])
+    found = superblock_checksum(content)
     if raw["s_checksum"] != found:
         message = f"s_checksum is {raw['s_checksum']:#010x}, its bytes give {found:#010x}"
         raise damaged(message, f"{_WHERE}, s_checksum", at)
@@ -189,7 +218,7 @@ def _values(raw: Mapping[str, Any], features: f.Features, size: int, at: int) ->
         uuid=raw["s_uuid"],
         label=raw["s_volume_name"].partition(b"\0")[0],
         seed=seed,
-        fields={name: value for name, value in raw.items() if not name.startswith("_")},
+        fields=raw,
     )
 
 

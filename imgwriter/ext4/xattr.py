@@ -302,9 +302,9 @@ def _encode_inline(attributes: Sequence[_Attribute], size: int) -> bytes:
 
 
 def _encode_block(attributes: Sequence[_Attribute], block_size: int) -> bytes:
-    hashes = [_entry_hash(attribute) for attribute in attributes]
+    hashes = [entry_hash(a.name, a.value) for a in attributes]
     entries, values = _encode_entries(attributes, block_size, hashes)
-    header = XATTR_HEADER.pack(EXT4_XATTR_MAGIC, 0, 1, _block_hash(hashes), 0)
+    header = XATTR_HEADER.pack(EXT4_XATTR_MAGIC, 0, 1, block_hash(hashes), 0)
     return header + entries + bytes(block_size - len(header) - len(entries) - len(values)) + values
 
 
@@ -328,17 +328,21 @@ def _rotate(value: int, bits: int) -> int:
     return (value << bits | value >> (32 - bits)) & 0xFFFFFFFF
 
 
-def _entry_hash(attribute: _Attribute) -> int:
-    """Return ``e_hash``: bytes of the name, then le32 words of the padded value."""
+def entry_hash(name: bytes, value: bytes, *, signed: bool = False) -> int:
+    """Return ``e_hash``: bytes of the name, then le32 words of the padded value.
+
+    Args:
+        signed: Take the name's bytes as signed, as kernels before 6.2 do.
+    """
     result = 0
-    for byte in attribute.name:
-        result = _rotate(result, 5) ^ byte
-    for (word,) in struct.iter_unpack("<I", _padded(attribute.value)):
+    for byte in name:
+        result = _rotate(result, 5) ^ (byte | 0xFFFFFF00 if signed and byte & 0x80 else byte)
+    for (word,) in struct.iter_unpack("<I", _padded(value)):
         result = _rotate(result, 16) ^ word
     return result
 
 
-def _block_hash(hashes: Sequence[int]) -> int:
+def block_hash(hashes: Sequence[int]) -> int:
     """Return ``h_hash``; zero, "not to be shared", when an entry's hash is zero."""
     if 0 in hashes:
         return 0
