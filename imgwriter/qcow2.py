@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
-from construct import Bytes, Const, Int8ub, Int32ub, Int64ub, Padding, Struct
+from construct import Bytes, Const, Int8ub, Int16ub, Int32ub, Int64ub, Padding, Struct
 
 from imgwriter.errors import CapacityError, SpecError
 from imgwriter.extent import Bytes as BytesData
@@ -81,6 +81,39 @@ EXTENSION = Struct("type" / Int32ub, "length" / Int32ub)
 
 FEATURE_NAME = Struct("type" / Int8ub, "bit" / Int8ub, "name" / Bytes(46))
 """Spec: "Feature name table"."""
+
+
+BITMAPS_EXTENSION = Struct(
+    "nb_bitmaps" / Int32ub,
+    "reserved" / Int32ub,
+    "bitmap_directory_size" / Int64ub,  # in bytes
+    "bitmap_directory_offset" / Int64ub,
+)
+"""Spec: "Bitmaps extension"."""
+
+BITMAP = Struct(
+    "bitmap_table_offset" / Int64ub,
+    "bitmap_table_size" / Int32ub,  # in entries
+    "flags" / Int32ub,
+    "type" / Int8ub,
+    "granularity_bits" / Int8ub,
+    "name_size" / Int16ub,
+    "extra_data_size" / Int32ub,
+)
+"""A bitmap directory's entry, before extra data and name; padded to 8 bytes. Spec: "Bitmap directory"."""
+
+SNAPSHOT = Struct(
+    "l1_table_offset" / Int64ub,
+    "l1_size" / Int32ub,  # in entries
+    "id_str_size" / Int16ub,
+    "name_size" / Int16ub,
+    "date_sec" / Int32ub,
+    "date_nsec" / Int32ub,
+    "vm_clock_nsec" / Int64ub,
+    "vm_state_size" / Int32ub,
+    "extra_data_size" / Int32ub,
+)
+"""A snapshot, before extra data, ID and name; padded to 8 bytes. Spec: "Snapshots"."""
 
 
 class ExtensionType(IntEnum):

@@ -70,7 +70,7 @@ class Header(NamedTuple):
         return 1 << self.cluster_bits
 
 
-class _Fields(NamedTuple):
+class Fields(NamedTuple):
     """The header as it stands in the file, with version 2's values for what version 2 does not have."""
 
     version: int
@@ -84,10 +84,28 @@ class _Fields(NamedTuple):
     refcount_table_offset: int
     refcount_table_clusters: int
     nb_snapshots: int
+    snapshots_offset: int
     incompatible_features: int
+    compatible_features: int
+    autoclear_features: int
     refcount_order: int
     header_length: int
     compression_type: int
+
+
+class Extension(NamedTuple):
+    """A header extension.
+
+    Attributes:
+        type, length: Its fields.
+        offset: Where it begins, in bytes of the file.
+        data: Its bytes; fewer than ``length`` where the first cluster ends before.
+    """
+
+    type: int
+    length: int
+    offset: int
+    data: bytes
 
 
 def read_header(file: HostFile) -> Header:
@@ -98,7 +116,7 @@ def read_header(file: HostFile) -> Header:
             file, snapshots, or a feature that nobody knew when this was written.
         SourceError: The file cannot be read.
     """
-    fields = _fields(file)
+    fields = read_fields(file)
     if not MIN_CLUSTER_BITS <= fields.cluster_bits <= MAX_CLUSTER_BITS:
         raise _refused(f"has cluster_bits {fields.cluster_bits}, not 9 to 21; {_DAMAGED}", 20)
     _refuse_parts_elsewhere(file, fields)
@@ -126,7 +144,13 @@ def read_header(file: HostFile) -> Header:
     )
 
 
-def _fields(file: HostFile) -> _Fields:
+def read_fields(file: HostFile) -> Fields:
+    """Return the header as it stands, with nothing checked but that it is one, of a version that is known.
+
+    Raises:
+        FormatError: It is not.
+        SourceError: The file cannot be read.
+    """
     start = file.read(0, min(file.size, HEADER_LENGTH_V3), _WHERE)
     if len(start) < HEADER_LENGTH_V2 or start[:4] != MAGIC:
         raise FormatError(
@@ -136,7 +160,7 @@ def _fields(file: HostFile) -> _Fields:
     if first.version not in (2, 3):
         raise _refused(f"has version {first.version}; convert it to version 3 first (qemu-img convert)", 4)
     later = HEADER_V3.parse(_later(start, first.version, file.size))
-    return _Fields(
+    return Fields(
         first.version,
         first.backing_file_offset,
         first.backing_file_size,
@@ -148,7 +172,10 @@ def _fields(file: HostFile) -> _Fields:
         first.refcount_table_offset,
         first.refcount_table_clusters,
         first.nb_snapshots,
+        first.snapshots_offset,
         later.incompatible_features,
+        later.compatible_features,
+        later.autoclear_features,
         later.refcount_order if first.version == 3 else _REFCOUNT_ORDER_V2,
         later.header_length if first.version == 3 else HEADER_LENGTH_V2,
         later.compression_type,
@@ -167,7 +194,7 @@ def _later(start: bytes, version: int, file_size: int) -> bytes:
     return start[HEADER_LENGTH_V2:length].ljust(HEADER_V3.sizeof(), b"\0")
 
 
-def _refuse_parts_elsewhere(file: HostFile, fields: _Fields) -> None:
+def _refuse_parts_elsewhere(file: HostFile, fields: Fields) -> None:
     """Refuse disks of which the active tables are not the whole."""
     if fields.backing_file_offset:
         name = b""
@@ -187,7 +214,7 @@ def _refuse_parts_elsewhere(file: HostFile, fields: _Fields) -> None:
         )
 
 
-def _refuse_features(file: HostFile, fields: _Fields) -> None:
+def _refuse_features(file: HostFile, fields: Fields) -> None:
     features = fields.incompatible_features
     for bit, message in _REFUSED.items():
         if features & bit:
@@ -209,25 +236,35 @@ def _refuse_features(file: HostFile, fields: _Fields) -> None:
         )
 
 
-def _feature_names(file: HostFile, fields: _Fields) -> Iterator[tuple[int, str]]:
-    """Yield (bit, name) of the incompatible features in the feature name table, as far as it can be read."""
+def extensions(file: HostFile, fields: Fields) -> Iterator[Extension]:
+    """Yield the header extensions up to the end mark, or as far as they lie in the first cluster.
+
+    Spec: "Header extensions".
+    """
     cluster = file.read(0, min(1 << fields.cluster_bits, file.size), _WHERE)
     at = fields.header_length
     while at + EXTENSION.sizeof() <= len(cluster):
-        extension = EXTENSION.parse(cluster[at:])
-        if extension.type == ExtensionType.END:
+        record = EXTENSION.parse(cluster[at:])
+        start = at + EXTENSION.sizeof()
+        yield Extension(record.type, record.length, at, cluster[start : start + record.length])
+        if record.type == ExtensionType.END:
             return
-        at += EXTENSION.sizeof()
-        data = cluster[at : at + extension.length]
-        if extension.type == ExtensionType.FEATURE_NAME_TABLE:
-            for entry in range(0, len(data) - FEATURE_NAME.sizeof() + 1, FEATURE_NAME.sizeof()):
-                feature = FEATURE_NAME.parse(data[entry:])
-                if feature.type == FeatureType.INCOMPATIBLE:
-                    yield feature.bit, show(feature.name.rstrip(b"\0"))
-        at += align_up(extension.length, 8)
+        at = start + align_up(record.length, 8)
 
 
-def _check_tables(file: HostFile, fields: _Fields, l1_needed: int) -> None:
+def _feature_names(file: HostFile, fields: Fields) -> Iterator[tuple[int, str]]:
+    """Yield (bit, name) of the incompatible features in the feature name table, as far as it can be read."""
+    for extension in extensions(file, fields):
+        if extension.type != ExtensionType.FEATURE_NAME_TABLE:
+            continue
+        data = extension.data
+        for entry in range(0, len(data) - FEATURE_NAME.sizeof() + 1, FEATURE_NAME.sizeof()):
+            feature = FEATURE_NAME.parse(data[entry:])
+            if feature.type == FeatureType.INCOMPATIBLE:
+                yield feature.bit, show(feature.name.rstrip(b"\0"))
+
+
+def _check_tables(file: HostFile, fields: Fields, l1_needed: int) -> None:
     """Check places and sizes of the two tables that the header names, before either is read."""
     cluster = 1 << fields.cluster_bits
     if fields.l1_size < l1_needed or 8 * fields.l1_size > MAX_L1_SIZE:
