@@ -287,7 +287,8 @@ def differing_blocks(file_system: FileSystem, other: bytes) -> list[int]:
     size = file_system.superblock.block_size
     mine = file_system.device.read(0, file_system.superblock.size)
     superblock = 1024 // size
-    journal = next(n for n in range(len(mine) // size) if mine[n * size :][:8] == b"\xc0\x3b\x39\x98\0\0\0\4")
+    magic = b"\xc0\x3b\x39\x98\0\0\0\4"
+    journal = next(n for n in range(len(mine) // size) if mine[n * size : n * size + 8] == magic)
     found = [
         n
         for n in range(len(mine) // size)
