@@ -41,6 +41,7 @@ _TAGS: dict[bytes, tuple[int, int | None]] = {
 }
 _LONG = {b"u": b"user", b"g": b"group", b"m": b"mask", b"o": b"other"}
 _PERMISSIONS = {ord("r"): 4, ord("w"): 2, ord("x"): 1, ord("-"): 0}
+_LETTERS = ((ord("r"), 4), (ord("w"), 2), (ord("x"), 1))
 _NUMBER = re.compile(rb"[0-9]{1,10}")
 
 Entry = tuple[int, int, int]
@@ -76,6 +77,27 @@ def from_text(text: bytes, lookup: Lookup, *, default: bool = False) -> bytes | 
     if len(entries) == 3 and not default:
         return None
     return to_xattr(entries)
+
+
+def to_text(value: bytes) -> bytes | None:
+    """Return an attribute's value as text with numbers, which :func:`from_text` and all three writers read.
+
+    Returns:
+        The text, or None for a value that has entries of no known kind, or another form.
+    """
+    if len(value) % _ENTRY.size != _HEADER.size or value[: _HEADER.size] != _HEADER.pack(
+        POSIX_ACL_XATTR_VERSION
+    ):
+        return None
+    words = {tag: word for word, tags in _TAGS.items() for tag in tags}
+    entries = []
+    for tag, bits, number in _ENTRY.iter_unpack(value[_HEADER.size :]):
+        if tag not in words or bits > 7:
+            return None
+        name = b"%d" % number if tag in (ACL_USER, ACL_GROUP) else b""
+        granted = bytes(letter if bits & bit else ord("-") for letter, bit in _LETTERS)
+        entries.append(b":".join((words[tag], name, granted)))
+    return b",".join(entries)
 
 
 def to_xattr(entries: list[Entry]) -> bytes:

@@ -64,9 +64,10 @@ _PAX_GLOBAL = b"g"
 _REGULARS = (REGULAR, b"\0", b"7")  # 7: contiguous
 _WITHOUT_BODY = (LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO)
 
-_XATTR, _LIBARCHIVE_XATTR, _SELINUX = b"SCHILY.xattr.", b"LIBARCHIVE.xattr.", b"RHT.security.selinux"
-_ACLS = ((b"SCHILY.acl.access", posix_acl.ACCESS), (b"SCHILY.acl.default", posix_acl.DEFAULT))
-_SPARSE = b"GNU.sparse."
+XATTR, LIBARCHIVE_XATTR, _SELINUX = b"SCHILY.xattr.", b"LIBARCHIVE.xattr.", b"RHT.security.selinux"
+ACLS = ((b"SCHILY.acl.access", posix_acl.ACCESS), (b"SCHILY.acl.default", posix_acl.DEFAULT))
+SPARSE = b"GNU.sparse."
+"""PAX keywords, or what they begin with."""
 _USED = {
     b"path",
     b"linkpath",
@@ -78,8 +79,8 @@ _USED = {
     b"SCHILY.devminor",
     _SELINUX,
 }
-_ATTRIBUTES = (_XATTR, _LIBARCHIVE_XATTR, b"SCHILY.acl.")
-_USED_PREFIXES = (*_ATTRIBUTES, _SPARSE)
+_ATTRIBUTES = (XATTR, LIBARCHIVE_XATTR, b"SCHILY.acl.")
+_USED_PREFIXES = (*_ATTRIBUTES, SPARSE)
 
 _MAX_DIGITS = 19  # of a number below 2^63
 _DECIMAL = re.compile(rb"[0-9]{1,%d}" % _MAX_DIGITS)
@@ -255,10 +256,10 @@ class Reader:
         size, data, runs = 0, None, None
         if kind in (REGULAR, _GNU_SPARSE_FILE):
             stored = _decimal(records, b"size", info.size, MAX_SIZE) if records else info.size
-            if kind == _GNU_SPARSE_FILE or _SPARSE + b"size" in records or _SPARSE + b"realsize" in records:
+            if kind == _GNU_SPARSE_FILE or SPARSE + b"size" in records or SPARSE + b"realsize" in records:
                 size, data, runs = self._sparse(block, kind, stored, records)
                 kind = REGULAR
-                name = self.name = records.get(_SPARSE + b"name") or name
+                name = self.name = records.get(SPARSE + b"name") or name
             elif stored:
                 size, data = stored, self._content(stored)
         uid, gid, mtime_ns = _owner_and_time(info, records)
@@ -280,11 +281,11 @@ class Reader:
             size = _number(block[_GNU_REALSIZE])
             numbers = self._gnu_map(block)
         else:
-            size = _decimal(records, _SPARSE + b"size", 0, MAX_SIZE)
-            size = _decimal(records, _SPARSE + b"realsize", size, MAX_SIZE)
-            if _SPARSE + b"map" in records:
-                numbers = _decimals(records[_SPARSE + b"map"].split(b","))
-            elif records.get(_SPARSE + b"major") == b"1":
+            size = _decimal(records, SPARSE + b"size", 0, MAX_SIZE)
+            size = _decimal(records, SPARSE + b"realsize", size, MAX_SIZE)
+            if SPARSE + b"map" in records:
+                numbers = _decimals(records[SPARSE + b"map"].split(b","))
+            elif records.get(SPARSE + b"major") == b"1":
                 numbers, used = self._map_in_contents(stored)
                 stored -= used
             else:
@@ -383,17 +384,17 @@ def xattrs(
     """
     found: dict[bytes, bytes] = {}
     for keyword, value in records.items():
-        if keyword.startswith(_LIBARCHIVE_XATTR):
-            name = unquote_to_bytes(keyword[len(_LIBARCHIVE_XATTR) :])
-            if name and keep(name) and _XATTR + name not in records:
+        if keyword.startswith(LIBARCHIVE_XATTR):
+            name = unquote_to_bytes(keyword[len(LIBARCHIVE_XATTR) :])
+            if name and keep(name) and XATTR + name not in records:
                 found[name] = _base64(value)
-        elif keyword.startswith(_XATTR):
-            name = keyword[len(_XATTR) :]
+        elif keyword.startswith(XATTR):
+            name = keyword[len(XATTR) :]
             if name and keep(name):
                 found[name] = value
         elif keyword == _SELINUX and keep(b"security.selinux"):
             found.setdefault(b"security.selinux", value)
-    for keyword, name in _ACLS:
+    for keyword, name in ACLS:
         if keyword in records and name not in found and keep(name):
             acl = _acl(records[keyword], lookup, name)
             if acl is not None:
