@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from imgwriter import spec_nix
+from imgwriter import spec_boot, spec_nix
 from imgwriter.container import COMPRESSIONS, FORMATS, QCOW2_COMPATS, VDI_SUBFORMATS, VHD_SUBFORMATS
 from imgwriter.spec import (
     BLOCK_SIZES,
@@ -104,8 +104,32 @@ KEYS = (
     Key("root_variant", choice(spec_nix.ROOT_VARIANTS), "Which of NixOS's scripts prepares the root."),
     Key("nix_version", VERSION, "The Nix whose database is written."),
     Key("install_boot_loader", BOOLEAN, "Whether a boot loader is installed; with a toplevel unless given."),
-    Key("touch_efi_vars", BOOLEAN, "Whether EFI variables are kept beside the image.", "touchEFIVars"),
+    Key("boot_loader", choice(spec_boot.BOOT_LOADERS), "Which one; a guest is the system's own installer."),
+    Key("boot_command", TEXT, "What the image's shell runs in a guest to install it."),
+    Key("activate", BOOLEAN, "Whether the guest runs the system's activation script first."),
+    Key("esp_mount", TEXT, "Where the ESP is mounted in the image's system."),
+    Key("boot_mount", TEXT, "Where the other boot partition is mounted in it."),
+    Key(
+        "installer_noise",
+        TEXT,
+        "What an installer leaves behind and is dropped: default, none, +PATTERN, ...",
+    ),
+    Key("keep_guest_image", BOOLEAN, "Whether the image is the one that the guest wrote to."),
+    Key("vm_kernel", PATH, "The kernel that the guest boots, where the tree has none."),
+    Key("vm_modules", PATH, "Its modules."),
+    Key("vm_busybox", PATH, "A static busybox for the guest."),
+    Key("vm_qemu", PATH, "QEMU."),
+    Key("vm_timeout", number("a number of seconds", 1), "Seconds that the guest may take."),
+    Key("accel", choice(spec_boot.ACCELERATORS), "How the guest is run."),
+    Key("qemu_sandbox", choice(spec_boot.QEMU_SANDBOXES), "Whether QEMU gives up system calls."),
     Key("mem_size", number("a number of MiB", 1), "MiB of memory of the guest, where one runs."),
+    Key("touch_efi_vars", BOOLEAN, "Whether EFI variables are kept beside the image.", "touchEFIVars"),
+    Key("efi_firmware", PATH, "The guest's firmware, where EFI variables are kept."),
+    Key("efi_variables", PATH, "The template of its variables."),
+    Key("kernel_parameters", TEXT, "What a boot loader's entries have besides the root."),
+    Key("boot_timeout", number("a number of seconds", 0), "Seconds that its menu waits."),
+    Key("grub_config", PATH, "GRUB's grub.cfg, where it is not to be made."),
+    Key("grub_modules", TEXTS, "Modules that GRUB's core image has besides."),
     Key("post_vm", TEXT, "Shell code: only nix/make-disk-image.nix runs it.", "postVM"),
     Key("deterministic", BOOLEAN, "Always true."),
     # The disk

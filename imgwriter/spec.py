@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias, get_args
 from uuid import UUID
 
-from imgwriter import spec_nix
+from imgwriter import spec_boot, spec_nix
 from imgwriter.container import ContainerOptions, one_of
 from imgwriter.errors import SpecError
 from imgwriter.units import MiB, format_size
@@ -52,6 +52,8 @@ DEFAULT_LABEL = "nixos"
 DEFAULT_STORE_LABEL = "nix-store"
 """The label of an image of the Nix store alone."""
 DEFAULT_NAME = "nixos-disk-image"
+DEFAULT_VM_TIMEOUT = 600.0
+"""Seconds until a guest counts as hung. The slowest installer that was measured takes 18 s by software."""
 
 _KNOWN_FS_TYPES = (
     "xfs", "btrfs", "bcachefs", "f2fs", "zfs", "squashfs", "erofs", "jfs", "reiserfs", "nilfs2",
@@ -136,9 +138,27 @@ class ImageSpec(ContainerOptions):
         only_nix_store: Whether the image's root is what /nix/store has, and nothing else goes in.
         root_variant: Which script prepares the root: one of :data:`spec_nix.ROOT_VARIANTS`.
         nix_version: (major, minor) of the Nix whose database is written, or None for a recent one.
-        install_boot_loader: Whether a boot loader is installed; None: where there is a toplevel.
-        touch_efi_vars: Whether EFI variables are kept beside the image.
+        install_boot_loader: Whether a boot loader is installed; None: where one is named, or a system given.
+        boot_loader: Which: one of :data:`spec_boot.BOOT_LOADERS`; None: see :func:`spec_boot.choose`.
+        boot_command: What the image's shell runs in a guest to install it, or None.
+        activate: Whether the guest runs the toplevel's activation script first.
+        esp_mount: Where the ESP is mounted in the image's system; None: /boot, or /efi with efixbootldr.
+        boot_mount: Where the other boot partition is.
+        installer_noise: Which of the files that an installer in a guest leaves behind are dropped
+            (install/noise.py).
+        keep_guest_image: Whether the image is the one that the guest wrote to, which no build repeats.
+        vm_kernel, vm_modules, vm_busybox: What the guest boots, on the host; None: from the tree.
+        vm_qemu: QEMU on the host; None: qemu-system-ARCHITECTURE from PATH.
+        vm_timeout: Seconds that the guest may take.
+        accel: "tcg", "kvm" or "auto".
+        qemu_sandbox: "on", or "off" where QEMU cannot give up system calls.
         mem_size: MiB of memory of the guest, where one runs.
+        touch_efi_vars: Whether the EFI variables that the installer sets are kept beside the image.
+        efi_firmware, efi_variables: The guest's firmware and its variables' template; None: OVMF's, found.
+        kernel_parameters: What a boot loader's entries have besides the root.
+        boot_timeout: Seconds that its menu waits, or None.
+        grub_config: A grub.cfg on the host, or None for the tree's own or one made of its kernels.
+        grub_modules: Modules that GRUB's core image has beside those that reach the root.
         post_vm: Shell code of make-disk-image.nix's, which is refused here.
         deterministic: Always true; make-disk-image.nix can do without.
         size_formula: How the disk's size is worked out: one of :data:`spec_nix.SIZE_FORMULAS`.
@@ -200,8 +220,28 @@ class ImageSpec(ContainerOptions):
     root_variant: str = "prepare-root"
     nix_version: tuple[int, int] | None = None
     install_boot_loader: bool | None = None
-    touch_efi_vars: bool = False
+    boot_loader: str | None = None
+    boot_command: str | None = None
+    activate: bool = False
+    esp_mount: str | None = None
+    boot_mount: str = "/boot"
+    installer_noise: str = "default"
+    keep_guest_image: bool = False
+    vm_kernel: HostPath | None = None
+    vm_modules: HostPath | None = None
+    vm_busybox: HostPath | None = None
+    vm_qemu: HostPath | None = None
+    vm_timeout: float = DEFAULT_VM_TIMEOUT
+    accel: str = "tcg"
+    qemu_sandbox: str = "on"
     mem_size: int = 1024
+    touch_efi_vars: bool = False
+    efi_firmware: HostPath | None = None
+    efi_variables: HostPath | None = None
+    kernel_parameters: str = ""
+    boot_timeout: int | None = None
+    grub_config: HostPath | None = None
+    grub_modules: Sequence[str] = ()
     post_vm: str = ""
     deterministic: bool = True
     size_formula: str = "closed"
@@ -220,6 +260,7 @@ class ImageSpec(ContainerOptions):
         for check in (
             _check_choices,
             spec_nix.check,
+            spec_boot.check,
             _check_inputs,
             _check_sizes,
             _check_file_system,
@@ -246,9 +287,9 @@ class ImageSpec(ContainerOptions):
         return DEFAULT_STORE_LABEL if self.only_nix_store else DEFAULT_LABEL
 
     @property
-    def installs_boot_loader(self) -> bool:
-        """Whether a boot loader is to be installed."""
-        return spec_nix.installs_boot_loader(self)
+    def boot_choice(self) -> spec_boot.Choice:
+        """Who installs a boot loader, and why."""
+        return spec_boot.choose(self)
 
     @property
     def has_fat(self) -> bool:

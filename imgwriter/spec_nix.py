@@ -1,4 +1,4 @@
-"""The checks of what is asked for that concern NixOS: store paths, the prepared root, what a guest would do.
+"""The checks of what is asked for that concern NixOS: store paths, and the prepared root.
 
 They are part of :class:`~imgwriter.spec.ImageSpec`, and apart only for length. The reasons are those of the
 assertions in make-disk-image.nix where it has one.
@@ -21,15 +21,6 @@ ROOT_VARIANTS = ("prepare-root", "install")
 """What prepares the root: the first script's nixos-prepare-root, or the nixos-install of today."""
 SIZE_FORMULAS = ("closed", "nixpkgs")
 """How a disk's size is worked out: what the file system needs, or the sum that current nixpkgs makes."""
-EFI_VARIABLE_TABLES = ("hybrid", "efi", "efixbootldr", "legacy+gpt")
-"""The tables that current nixpkgs allows EFI variables with."""
-
-
-def installs_boot_loader(spec: ImageSpec) -> bool:
-    """Return whether a boot loader is to be installed: as asked for, else where there is a system."""
-    if spec.install_boot_loader is None:
-        return spec.toplevel is not None and not spec.only_nix_store
-    return spec.install_boot_loader
 
 
 def check(spec: ImageSpec) -> None:
@@ -44,7 +35,7 @@ def check(spec: ImageSpec) -> None:
     _check_closure(spec)
     if spec.only_nix_store:
         _check_only_nix_store(spec)
-    _check_guest(spec)
+    _check_post_vm(spec)
     _check_deterministic(spec)
 
 
@@ -107,28 +98,14 @@ def _check_only_nix_store(spec: ImageSpec) -> None:
             "a tree": spec.trees,
             "a content": spec.contents,
             "a configuration file": spec.config_file,
-            "a boot loader": spec.install_boot_loader,
+            "a boot loader": spec.install_boot_loader
+            or spec.boot_command
+            or spec.boot_loader not in (None, "none"),
         },
     )
 
 
-def _check_guest(spec: ImageSpec) -> None:
-    if spec.mem_size < 1:
-        raise SpecError(f"memory of {spec.mem_size} MiB is not more than nothing; give some MiB")
-    if spec.touch_efi_vars:
-        if spec.partition_table not in EFI_VARIABLE_TABLES:
-            raise SpecError(
-                f"EFI variables can be used only with a partition table of {', '.join(EFI_VARIABLE_TABLES)},"
-                f" not with {spec.partition_table!r}; use one of them or leave the variables out"
-            )
-        raise SpecError(
-            "EFI variables are written by a guest, which imgwriter does not have yet; leave them out"
-        )
-    if installs_boot_loader(spec):
-        raise SpecError(
-            "the boot loader would be installed by a guest, which imgwriter does not have yet;"
-            " give --no-install-boot-loader (install_boot_loader = false)"
-        )
+def _check_post_vm(spec: ImageSpec) -> None:
     if spec.post_vm:
         raise SpecError(
             "postVM is shell code, and imgwriter runs no other program; run it after imgwriter,"

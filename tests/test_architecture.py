@@ -26,7 +26,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "imgwriter"
 LAYERS = {
     "errors": 0, "units": 0,
     "extent": 1, "filedata": 1, "deferred": 1, "worker": 1, "tree.inventory": 1, "spec": 1, "identifiers": 1,
-    "compression": 1, "container": 1, "values": 1, "spec_nix": 1, "window": 1, "findings": 0, "columns": 0,
+    "compression": 1, "container": 1, "values": 1, "spec_nix": 1, "spec_boot": 1, "window": 1, "findings": 0, "columns": 0,
     "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2,
     "qcow2": 2, "qcow2_tables": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
     "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3, "encoder": 3, "nixpkgs_size": 3,
@@ -56,6 +56,8 @@ SIDEWAYS = {
     ("spec_file", "spec_kinds"),
     ("spec_file", "schema"),  # the table of keys
     ("spec", "spec_nix"),  # its checks of what concerns NixOS
+    ("spec", "spec_boot"),  # and of what concerns boot loaders
+    ("spec_boot", "container"),
     ("spec_nix", "container"),  # a choice is refused in the same words
     ("spec_nix", "nix.path_info"),  # what a store path is
     ("encoder", "sink"),  # how many processes pay

@@ -97,6 +97,8 @@ def add_build(commands: argparse._SubParsersAction[Any]) -> None:
         _add_disk,
         _add_file_system,
         _add_boot,
+        _add_boot_loader,
+        _add_guest,
         _add_identifiers,
         _add_output,
         _add_container,
@@ -212,13 +214,74 @@ def _add_nixos(parser: argparse.ArgumentParser) -> None:
         metavar="MAJOR.MINOR",
         help="the Nix whose database is written (default: a recent one)",
     )
+
+
+def _add_boot_loader(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "a boot loader",
+        "Installed by imgwriter alone where one is named; by the image's own programs,\n"
+        "in a guest under QEMU, for a NixOS system or a boot command: docs/boot.md.",
+    )
+    add = group.add_argument
+    add(
+        "--boot-loader",
+        metavar="NAME",
+        help="grub-bios, grub-efi or systemd-boot, from the tree's own files; guest; or none",
+    )
+    add(
+        "--boot-command",
+        metavar="TEXT",
+        help="what the image's /bin/sh runs in the guest: 'grub-install /dev/vda'",
+    )
     add(
         "--install-boot-loader",
         action=argparse.BooleanOptionalAction,
-        help="run the system's own installer of its boot loader (default: with --toplevel)",
+        help="install one (default: where one is named, and with --toplevel)",
     )
-    add("--touch-efi-vars", action=argparse.BooleanOptionalAction, help="keep the EFI variables it writes")
-    add("--mem-size", type=int, metavar="MIB", help="memory of the guest that does it (default 1024)")
+    add("--kernel-parameters", metavar="TEXT", help="what a named loader's entries have besides the root")
+    add("--boot-timeout", type=int, metavar="SECONDS", help="how long its menu waits (default 5)")
+    add("--grub-config", metavar="FILE", help="its grub.cfg (default: the tree's, or made of its kernels)")
+    add(
+        "--grub-module",
+        dest="grub_modules",
+        action="append",
+        metavar="NAME",
+        help="a module for GRUB's core image beside those that reach the root; may be repeated",
+    )
+    add("--esp-mount", metavar="PATH", help="where the ESP is in the image's system (default /boot, or /efi)")
+    add("--boot-mount", metavar="PATH", help="where the other boot partition is (default /boot)")
+
+
+def _add_guest(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("the guest that installs it").add_argument
+    add(
+        "--activate", action=argparse.BooleanOptionalAction, help="run the toplevel's activation script first"
+    )
+    add(
+        "--installer-noise",
+        metavar="RULES",
+        help="what an installer leaves behind and is dropped: default, none, +PATTERN, -PATTERN, by commas",
+    )
+    add(
+        "--keep-guest-image",
+        action=argparse.BooleanOptionalAction,
+        help="keep the disk that the guest wrote to; its bytes do not repeat",
+    )
+    add("--vm-kernel", metavar="FILE", help="what it boots (default: the tree's own kernel)")
+    add("--vm-modules", metavar="DIR", help="that kernel's modules: lib/modules/VERSION")
+    add("--vm-busybox", metavar="FILE", help="a static busybox (default: the tree's, or the host's)")
+    add("--vm-qemu", metavar="FILE", help="QEMU (default: qemu-system-x86_64 or -aarch64 from PATH)")
+    add("--vm-timeout", type=float, metavar="SECONDS", help="how long it may take (default 600)")
+    add("--accel", metavar="tcg|kvm|auto", help="software (default), KVM, or KVM where a guest boots with it")
+    add("--qemu-sandbox", metavar="on|off", help="let QEMU give up system calls (default on)")
+    add("--mem-size", type=int, metavar="MIB", help="its memory (default 1024)")
+    add(
+        "--touch-efi-vars",
+        action=argparse.BooleanOptionalAction,
+        help="write the EFI variables that the installer sets to efi-vars.fd beside the image",
+    )
+    add("--efi-firmware", metavar="FILE", help="its firmware for that (default: OVMF's code, where found)")
+    add("--efi-variables", metavar="FILE", help="the template of its variables (default: OVMF's)")
 
 
 def _add_disk(parser: argparse.ArgumentParser) -> None:

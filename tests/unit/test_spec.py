@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from imgwriter import disk
+from imgwriter import disk, spec_boot
 from imgwriter.errors import SpecError
 from imgwriter.spec import BOOT_TABLES, ESP_TABLES, Content, ImageSpec, TableKind
 from imgwriter.units import MiB
@@ -129,11 +129,44 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
             {"install_boot_loader": True},
         )
     ),
-    ({**SYSTEM, "install_boot_loader": None}, "by a guest, which imgwriter does not have yet"),
-    ({**SYSTEM, "install_boot_loader": True}, "give --no-install-boot-loader"),
-    ({"install_boot_loader": True}, "give --no-install-boot-loader"),
+    ({"install_boot_loader": True}, "nothing says which; name one"),
+    ({"boot_loader": "lilo"}, "boot loader 'lilo' is unknown; use one of guest, grub-bios, grub-efi"),
+    ({"boot_loader": "guest"}, "nothing says how; give a boot command"),
+    ({"boot_command": " "}, "the boot command is empty"),
+    ({"boot_command": "x", "boot_loader": "grub-bios"}, "which needs none; leave one of them out"),
+    (
+        {"boot_command": "x", "install_boot_loader": False},
+        "a boot command is given, but no boot loader is to",
+    ),
+    ({"boot_loader": "grub-efi", "install_boot_loader": False}, "'grub-efi' is given, but no boot loader is"),
+    ({"boot_command": "x", "mem_size": 63}, "does not start in 63 MiB"),
+    (
+        {"boot_command": "x", "fs_type": "vfat", "partition_table": "none"},
+        "no system runs from a root of vfat",
+    ),
+    ({"boot_command": "x", "vm_timeout": 0.0}, "correct --vm-timeout"),
+    ({"boot_command": "x", "accel": "hvf"}, "accelerator 'hvf' is unknown; use one of tcg, kvm, auto"),
+    ({"boot_command": "x", "qemu_sandbox": "yes"}, "QEMU sandbox 'yes' is unknown; use one of on, off"),
+    ({"boot_command": "x", "esp_mount": "boot"}, "the ESP cannot be mounted at 'boot'"),
+    ({"boot_command": "x", "esp_mount": "/"}, "the ESP cannot be mounted at '/'"),
+    ({"boot_command": "x", "boot_mount": "/a/../b"}, "the boot partition cannot be mounted at '/a/../b'"),
+    (
+        {"boot_command": "x", "kernel_parameters": "quiet"},
+        "only a boot loader that is installed without a guest",
+    ),
+    ({"boot_loader": "grub-bios", "kernel_parameters": "a 'b"}, "No closing quotation"),
+    ({"boot_loader": "grub-bios", "kernel_parameters": "a\nb"}, "more than one line"),
+    ({"boot_loader": "grub-bios", "boot_timeout": -1}, "not -1; give 0 to 86400"),
+    ({"boot_loader": "grub-bios", "grub_modules": ["../x"]}, "no name of a module"),
+    ({"boot_loader": "grub-bios", "keep_guest_image": True}, "no guest is run for this image"),
+    ({"activate": True}, "an activation is given, but no guest is run"),
+    ({"installer_noise": "none"}, "no guest is run for this image"),
     ({"touch_efi_vars": True}, "only with a partition table of hybrid, efi, efixbootldr, legacy+gpt"),
-    ({"touch_efi_vars": True, "partition_table": "efi"}, "EFI variables are written by a guest"),
+    ({"touch_efi_vars": True, "partition_table": "efi"}, "no guest is run for this image"),
+    (
+        {"touch_efi_vars": True, "partition_table": "efi", "boot_command": "x", "output": "-"},
+        "a file beside the image, which goes to standard output",
+    ),
     ({"mem_size": 0}, "memory of 0 MiB"),
     ({"post_vm": "rm -r $out"}, "postVM is shell code, and imgwriter runs no other program"),
     ({"deterministic": False}, "imgwriter's images are deterministic always"),
@@ -201,9 +234,27 @@ def test_the_name_is_the_directory_where_no_output_is_given() -> None:
     assert spec(name="image", output="out").directory == "out"
 
 
-def test_a_boot_loader_is_for_systems() -> None:
-    assert not spec().installs_boot_loader and not spec(**SYSTEM).installs_boot_loader
-    assert not spec(**{**SYSTEM, "install_boot_loader": None, "only_nix_store": True}).installs_boot_loader
+def test_who_installs_a_boot_loader() -> None:
+    nixos = {**SYSTEM, "install_boot_loader": None}
+    assert spec().boot_choice.loader == "none"
+    assert spec(**SYSTEM).boot_choice.loader == "none"
+    assert spec(**{**nixos, "only_nix_store": True}).boot_choice.loader == "none"
+    assert spec(**nixos).boot_choice == (
+        "guest",
+        "the NixOS system's own installer knows which boot loader it has",
+    )
+    assert spec(boot_command="grub-install /dev/vda").boot_choice.loader == "guest"
+    assert spec(**nixos, boot_loader="systemd-boot").boot_choice == ("systemd-boot", "")
+    assert spec(**nixos, boot_loader="none").boot_choice == ("none", "")
+
+
+def test_where_the_esp_is_mounted() -> None:
+    assert spec_boot.esp_mount(spec(partition_table="efi")) == b"/boot"
+    assert spec_boot.esp_mount(spec(partition_table="efixbootldr")) == b"/efi"
+    assert (
+        spec_boot.esp_mount(spec(partition_table="efi", boot_command="x", esp_mount="/boot/efi"))
+        == b"/boot/efi"
+    )
 
 
 def test_has_fat() -> None:

@@ -1,0 +1,187 @@
+"""The checks of what is asked for that concern boot loaders, and the choice of who installs one.
+
+::
+
+    --boot-loader NAME                    that one, without a guest; "guest"; "none"
+    --boot-command TEXT                   the guest: only the image's own programs know what the text does
+    a toplevel (NixOS)                    the guest: the system's own installer decides what it is
+    a plain tree, nothing of these        none
+
+They are part of :class:`~imgwriter.spec.ImageSpec`, and apart only for length.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from imgwriter.container import one_of
+from imgwriter.errors import SpecError
+
+if TYPE_CHECKING:
+    from imgwriter.spec import ImageSpec
+
+GUEST = "guest"
+NONE = "none"
+WITHOUT_GUEST = ("grub-bios", "grub-efi", "systemd-boot")
+"""What is installed by imgwriter alone."""
+BOOT_LOADERS = (GUEST, *WITHOUT_GUEST, NONE)
+
+ACCELERATORS = ("tcg", "kvm", "auto")
+QEMU_SANDBOXES = ("on", "off")
+EFI_VARIABLE_TABLES = ("hybrid", "efi", "efixbootldr", "legacy+gpt")
+"""The tables that current nixpkgs allows EFI variables with."""
+
+MIN_MEMORY = 64
+"""MiB: a kernel, its initramfs and busybox."""
+
+SYSTEM_INSTALLER = "/nix/var/nix/profiles/system/bin/switch-to-configuration"
+"""What installs the boot loader of a NixOS; run with the word "boot"."""
+
+
+class Choice(NamedTuple):
+    """Who installs the boot loader.
+
+    Attributes:
+        loader: One of BOOT_LOADERS.
+        reason: Why, as a part of a sentence; empty where it was named, or there is none.
+    """
+
+    loader: str
+    reason: str = ""
+
+
+def choose(spec: ImageSpec) -> Choice:
+    """Return who installs the boot loader."""
+    if spec.boot_loader is not None:
+        return Choice(spec.boot_loader)
+    if spec.boot_command is not None:
+        return Choice(GUEST, "the boot command is run by the image's own shell")
+    if spec.install_boot_loader is not False and spec.toplevel is not None and not spec.only_nix_store:
+        return Choice(GUEST, "the NixOS system's own installer knows which boot loader it has")
+    return Choice(NONE)
+
+
+def esp_mount(spec: ImageSpec) -> bytes:
+    """Return where the ESP is mounted in the running system, as make-disk-image.nix has it unless given."""
+    if spec.esp_mount is not None:
+        return os.fsencode(spec.esp_mount)
+    return b"/efi" if spec.partition_table == "efixbootldr" else b"/boot"
+
+
+def check(spec: ImageSpec) -> None:
+    """Refuse what contradicts itself.
+
+    Raises:
+        SpecError: It does.
+    """
+    if spec.boot_loader is not None:
+        one_of("boot loader", spec.boot_loader, BOOT_LOADERS)
+    one_of("accelerator", spec.accel, ACCELERATORS)
+    one_of("QEMU sandbox", spec.qemu_sandbox, QEMU_SANDBOXES)
+    _check_asked(spec)
+    _check_guest(spec)
+    _check_paths(spec)
+    loader = choose(spec).loader
+    if loader != GUEST:
+        _need_guest(spec)
+    if loader not in WITHOUT_GUEST:
+        _refuse(
+            "only a boot loader that is installed without a guest has that; name one with --boot-loader",
+            {
+                "kernel parameters": spec.kernel_parameters,
+                "a menu's timeout": spec.boot_timeout is not None,
+                "a grub.cfg": spec.grub_config,
+                "modules for GRUB": spec.grub_modules,
+            },
+        )
+
+
+def _check_asked(spec: ImageSpec) -> None:
+    asked = {
+        "boot loader " + repr(spec.boot_loader): spec.boot_loader not in (None, NONE),
+        "a boot command": spec.boot_command is not None,
+    }
+    if spec.install_boot_loader is False:
+        _refuse("no boot loader is to be installed; leave one of them out", asked)
+    if spec.boot_command is not None:
+        if not spec.boot_command.strip():
+            raise SpecError("the boot command is empty; give what installs the boot loader, or leave it out")
+        if spec.boot_loader not in (None, GUEST):
+            raise SpecError(
+                f"a boot command is given with boot loader {spec.boot_loader!r}, which needs none;"
+                " leave one of them out"
+            )
+    nothing_to_run = spec.toplevel is None and spec.boot_command is None
+    if spec.boot_loader == GUEST and nothing_to_run:
+        raise SpecError(
+            "a guest is to install the boot loader, but nothing says how; give a boot command"
+            " (--boot-command 'grub-install /dev/vda') or a NixOS system (--toplevel)"
+        )
+    if spec.install_boot_loader and spec.boot_loader in (None, NONE) and nothing_to_run:
+        raise SpecError(
+            "a boot loader is to be installed, but nothing says which; name one (--boot-loader"
+            f" {'|'.join(WITHOUT_GUEST)}) or give a boot command (--boot-command)"
+        )
+
+
+def _check_guest(spec: ImageSpec) -> None:
+    if spec.mem_size < 1:
+        raise SpecError(f"memory of {spec.mem_size} MiB is not more than nothing; give some MiB")
+    if choose(spec).loader == GUEST and spec.mem_size < MIN_MEMORY:
+        raise SpecError(
+            f"a guest does not start in {spec.mem_size} MiB of memory; give it {MIN_MEMORY} MiB or more"
+        )
+    if not 0 < spec.vm_timeout < float("inf"):
+        raise SpecError(f"a guest may take some seconds, not {spec.vm_timeout}; correct --vm-timeout")
+    if choose(spec).loader == GUEST and spec.fs_type == "vfat":
+        raise SpecError("no system runs from a root of vfat, so that none can install itself there; use ext4")
+    if spec.touch_efi_vars and spec.partition_table not in EFI_VARIABLE_TABLES:
+        raise SpecError(
+            f"EFI variables can be used only with a partition table of {', '.join(EFI_VARIABLE_TABLES)},"
+            f" not with {spec.partition_table!r}; use one of them or leave the variables out"
+        )
+    if spec.touch_efi_vars and spec.streams:
+        raise SpecError(
+            "EFI variables are a file beside the image, which goes to standard output; leave one of them out"
+        )
+
+
+def _check_paths(spec: ImageSpec) -> None:
+    for what, path in (("ESP", spec.esp_mount), ("boot partition", spec.boot_mount)):
+        names = [] if path is None else [name for name in path.split("/") if name]
+        if path is not None and (not path.startswith("/") or not names or ".." in names or "\0" in path):
+            raise SpecError(
+                f"the {what} cannot be mounted at {path!r}; give a path such as /boot inside the image"
+            )
+    for word in spec.grub_modules:
+        if not word.replace("_", "").replace("-", "").isalnum():
+            raise SpecError(f"{word!r} is no name of a module of GRUB's; correct it")
+    try:
+        shlex.split(spec.kernel_parameters)
+    except ValueError as error:
+        raise SpecError(f"the kernel parameters are no words ({error}); close the quotation") from error
+    if "\n" in spec.kernel_parameters:
+        raise SpecError("the kernel parameters are more than one line; give one")
+    if spec.boot_timeout is not None and not 0 <= spec.boot_timeout <= 86_400:
+        raise SpecError(f"a menu waits some seconds, not {spec.boot_timeout}; give 0 to 86400")
+
+
+def _need_guest(spec: ImageSpec) -> None:
+    _refuse(
+        "no guest is run for this image; leave it out, or give a boot command or a NixOS system",
+        {
+            "an activation": spec.activate,
+            "leave to keep the guest's image": spec.keep_guest_image,
+            "a wish for EFI variables": spec.touch_efi_vars,
+            "rules for what an installer leaves behind": spec.installer_noise != "default",
+        },
+    )
+
+
+def _refuse(reason: str, settings: Mapping[str, object]) -> None:
+    for what, value in settings.items():
+        if value:
+            raise SpecError(f"{what} is given, but {reason}")
