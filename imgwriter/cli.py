@@ -202,7 +202,54 @@ def _schema(_arguments: Namespace) -> int:
     return _printed(json.dumps(json_schema(), indent=2, sort_keys=True))
 
 
-_COMMANDS = {"build": _build, "convert": _convert, "schema": _schema}
+def _diff(arguments: Namespace) -> int:
+    if arguments.limit < 0:
+        _complain(f"--limit is {arguments.limit}; give 0 for all, or a number of lines")
+        return USAGE
+    from imgwriter.diff import report
+    from imgwriter.diff.compare import compare_disks, differ
+    from imgwriter.examine.opening import open_disk
+
+    try:
+        with _collection_paused():
+            a = open_disk(os.fsencode(arguments.a), arguments.input_format_a)
+            b = open_disk(os.fsencode(arguments.b), arguments.input_format_b)
+            if arguments.brief and not (arguments.files or arguments.ignore):
+                return _differ(arguments, not differ(a, b))
+            comparison = compare_disks(
+                a,
+                b,
+                files=arguments.files,
+                ignore=frozenset(arguments.ignore),
+                examples=arguments.limit or sys.maxsize,
+            )
+    except ImgwriterError as error:
+        if isinstance(error, PlanInvariantError):
+            raise
+        _show_traceback(arguments.debug)
+        _complain(str(error))
+        return USAGE  # 1 says that they differ
+    if arguments.brief:
+        return _differ(arguments, comparison.same)
+    if arguments.json:
+        import json
+
+        _printed(json.dumps(report.document(comparison), indent=2))
+    else:
+        _printed(report.text(comparison, arguments.limit or None))
+    if comparison.unread:
+        return USAGE
+    return DONE if comparison.same else REFUSED
+
+
+def _differ(arguments: Namespace, same: bool) -> int:
+    if same:
+        return DONE
+    _printed(f"{show(os.fsencode(arguments.a))} and {show(os.fsencode(arguments.b))} differ")
+    return REFUSED
+
+
+_COMMANDS = {"build": _build, "convert": _convert, "diff": _diff, "schema": _schema}
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from imgwriter.options.build import add_build
 from imgwriter.options.convert import add_convert
+from imgwriter.options.diff import add_diff
 from imgwriter.options.parser import Parser
 from imgwriter.options.schema import add_schema
 
@@ -27,5 +28,6 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     add_build(commands)
     add_convert(commands)
+    add_diff(commands)
     add_schema(commands)
     return parser

@@ -129,9 +129,10 @@ class Ext4Owners:
     # --- What the geometry says ---
 
     def _region(self, start_block: int, blocks: int, kind: Kind, **values: Any) -> Region:
-        start = self._start + start_block * self._sb.block_size
-        end = start + blocks * self._sb.block_size
-        return Region(start, end, kind, self._layer, self._area)._replace(**values)
+        size = self._sb.block_size
+        start = self._start + start_block * size
+        end = start + blocks * size
+        return Region(start, end, kind, self._layer, self._area, block=size)._replace(**values)
 
     def _superblocks(self) -> Iterator[Region]:
         base = self._start

@@ -68,6 +68,7 @@ class Region(NamedTuple):
         logical: Where the region begins in its file, in bytes; -1 where that has no meaning.
         path: Of the file or directory, without a leading slash; "<journal>" and the like where there is none.
         note: What tells it from others of its kind: "backup", "group 3", "FAT 2".
+        block: Bytes of a block of its file system; a directory's blocks are structures of their own.
         names: Paths of records: by the inode's number, or by the offset of a FAT directory's entry.
     """
 
@@ -81,6 +82,7 @@ class Region(NamedTuple):
     logical: int = -1
     path: bytes | None = None
     note: str = ""
+    block: int = 0
     names: Mapping[int, bytes] = _NO_NAMES
 
     @property

@@ -1,0 +1,154 @@
+"""What of two disks is compared with what: places with places where the layouts agree, else trees with trees.
+
+::
+
+    same table        ├──────────────── the whole disk, byte by byte ────────────────┤
+    other table       ├ table ┤  ├ partition 1 ┤   ├ partition 2 ┤        ├ backup GPT ┤  like with like
+
+A file system of another shape has its structures elsewhere: there bytes say nothing, and only its first
+structure and its tree are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from imgwriter.examine.opening import Area, OpenedDisk
+from imgwriter.examine.owners import layer_of
+from imgwriter.ext4.format import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
+from imgwriter.ext4.reader import FileSystem as Ext4
+from imgwriter.fat.boot_reader import BOOT_SIZE
+from imgwriter.fat.reader import FileSystem as Fat
+from imgwriter.units import format_size
+
+
+class Section(NamedTuple):
+    """``length`` bytes that are compared, from ``start_a`` and ``start_b`` on."""
+
+    start_a: int
+    start_b: int
+    length: int
+
+
+class Sections(NamedTuple):
+    """How two disks are compared.
+
+    Attributes:
+        sections: In the order of disk A.
+        trees: Areas whose file systems are compared by their names and contents.
+        notes: What is told and is no difference.
+        differences: What is a difference without bytes: sizes, partitions that only one disk has.
+    """
+
+    sections: tuple[Section, ...]
+    trees: tuple[tuple[Area, Area], ...]
+    notes: tuple[str, ...]
+    differences: tuple[str, ...]
+
+
+def plan_sections(a: OpenedDisk, b: OpenedDisk) -> Sections:
+    """Return what is compared with what."""
+    size_a, size_b = a.image.volume.size, b.image.volume.size
+    differences = list(_differences(a, b))
+    pairs = _pairs(a, b)
+    same_places = size_a == size_b and [(x.number, x.start, x.size) for x in a.areas] == [
+        (x.number, x.start, x.size) for x in b.areas
+    ]
+    trees = tuple(pair for pair in pairs if not are_comparable(*pair))
+    if same_places and not trees:
+        return Sections((Section(0, 0, size_a),), (), (), tuple(differences))
+    notes = [
+        f"{layer_of(one)} is laid out otherwise: its first structure, its names and contents are compared"
+        for one, _ in trees
+    ]
+    if same_places:
+        return Sections(tuple(_around(pairs, size_a)), trees, tuple(notes), tuple(differences))
+    notes.append("partitions lie elsewhere: tables and partitions are compared, not what lies between")
+    sections = [*_tables(a, b), *(section for pair in pairs for section in _of_pair(*pair))]
+    return Sections(tuple(sections), trees, tuple(notes), tuple(differences))
+
+
+def _differences(a: OpenedDisk, b: OpenedDisk) -> Iterator[str]:
+    size_a, size_b = a.image.volume.size, b.image.volume.size
+    if size_a != size_b:
+        sizes = f"{size_a:,} and {size_b:,} bytes ({format_size(size_a)} and {format_size(size_b)})"
+        yield f"the disks have {sizes}"
+    if a.table.kind != b.table.kind:
+        yield f"the partition tables are {a.table.kind} and {b.table.kind}"
+    numbers_a, numbers_b = {x.number for x in a.areas}, {x.number for x in b.areas}
+    for numbers, others, name in ((numbers_a, numbers_b, "A"), (numbers_b, numbers_a, "B")):
+        for number in sorted(numbers - others):
+            if number:
+                yield f"only {name} has partition {number}"
+    for one, two in _pairs(a, b):
+        if one.kind != two.kind:
+            yield f"{one.name} holds {one.kind or 'unknown content'} and {two.kind or 'unknown content'}"
+        elif (one.start, one.size) != (two.start, two.size) and one.number:
+            yield (
+                f"{one.name} lies at {one.start:,} and {two.start:,},"
+                f" and has {one.size:,} and {two.size:,} bytes"
+            )
+
+
+def _pairs(a: OpenedDisk, b: OpenedDisk) -> list[tuple[Area, Area]]:
+    """Return the areas that have one number on both disks."""
+    others = {area.number: area for area in b.areas}
+    return [(area, others[area.number]) for area in a.areas if area.number in others]
+
+
+def are_comparable(a: Area, b: Area) -> bool:
+    """Return whether the bytes of two areas can be compared by their places."""
+    one, two = a.file_system, b.file_system
+    if isinstance(one, Ext4) and isinstance(two, Ext4):
+        return _ext4_shape(one) == _ext4_shape(two)
+    if isinstance(one, Fat) and isinstance(two, Fat):
+        return one.layout == two.layout
+    return one is None or two is None
+
+
+def _ext4_shape(fs: Ext4) -> tuple[int, ...]:
+    sb = fs.superblock
+    return (
+        sb.block_size, sb.blocks, sb.first_data_block, sb.blocks_per_group, sb.inodes_per_group,
+        sb.inode_size, sb.desc_size, sb.cluster_size,
+    )  # fmt: skip
+
+
+def _around(pairs: list[tuple[Area, Area]], size: int) -> Iterator[Section]:
+    """Yield the whole disk, less what cannot be compared by its place."""
+    position = 0
+    for one, two in sorted(pairs, key=lambda pair: pair[0].start):
+        if are_comparable(one, two):
+            continue
+        if one.start > position:
+            yield Section(position, position, one.start - position)
+        yield from _of_pair(one, two)
+        position = max(position, min(one.start + one.size, size))
+    if position < size:
+        yield Section(position, position, size - position)
+
+
+def _of_pair(a: Area, b: Area) -> Iterator[Section]:
+    length = min(a.size, b.size)
+    if are_comparable(a, b):
+        yield Section(a.start, b.start, length)
+    elif isinstance(a.file_system, Ext4) and isinstance(b.file_system, Ext4):
+        yield Section(a.start + SUPERBLOCK_OFFSET, b.start + SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE)
+    elif isinstance(a.file_system, Fat) and isinstance(b.file_system, Fat):
+        yield Section(a.start, b.start, BOOT_SIZE)
+
+
+def _tables(a: OpenedDisk, b: OpenedDisk) -> Iterator[Section]:
+    """Yield what stands before the first partitions, and the backup GPTs."""
+    size_a, size_b = a.image.volume.size, b.image.volume.size
+    head = min([area.start for disk in (a, b) for area in disk.areas] + [size_a, size_b])
+    if a.table.kind != "none" and b.table.kind != "none" and head:
+        yield Section(0, 0, head)
+    if a.table.kind == b.table.kind == "gpt":
+        tail = min(
+            size - max([x.start + x.size for x in disk.areas], default=0)
+            for disk, size in ((a, size_a), (b, size_b))
+        )
+        if tail > 0:
+            yield Section(size_a - tail, size_b - tail, tail)
