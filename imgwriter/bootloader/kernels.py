@@ -8,8 +8,8 @@
 
 A kernel that is at both places is one kernel, boot's. A NixOS has its own way (nixos.py).
 
-Spec: os-release(5) for what the system calls itself; kernel's Documentation/admin-guide/kernel-parameters.txt,
-"root=".
+Spec: os-release(5) for what the system calls itself; the kernel's
+Documentation/admin-guide/kernel-parameters.txt, "root=".
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def read(inode: Inode, what: bytes, limit: int) -> bytes:
     """
     if inode.size > limit:
         raise SourceError(
-            f"{show(what)} has {inode.size:,} bytes, more than the {limit:,} that are taken; give the right file",
+            f"{show(what)} has {inode.size:,} bytes, more than the {limit:,} that are taken; give the right"
+            " file",
             what,
         )
     if inode.data is None:
@@ -100,8 +101,8 @@ def find_kernels(root: Inode) -> list[Kernel]:
         found.setdefault(kernel.version, kernel)
     if not found:
         raise SourceError(
-            "the tree has no kernel in boot or usr/lib/modules for a boot loader to start; install one, or use"
-            " boot loader 'none'"
+            "the tree has no kernel in boot or usr/lib/modules for a boot loader to start; install one, or"
+            " use boot loader 'none'"
         )
     return sorted(found.values(), key=lambda kernel: order(kernel.version), reverse=True)
 
@@ -131,8 +132,8 @@ def parameters(kernel: Kernel, target: Target, more: str) -> str:
     if kernel.initrd is None:
         if target.root_partuuid is None:
             raise SpecError(
-                f"{show(kernel.path)} has no initramfs, and without a partition table nothing else finds the root;"
-                " make an initramfs or use another table"
+                f"{show(kernel.path)} has no initramfs, and without a partition table nothing else finds the"
+                " root; make an initramfs or use another table"
             )
         root = f"PARTUUID={target.root_partuuid}"
     return " ".join((f"root={root}", "ro", *more.split()))

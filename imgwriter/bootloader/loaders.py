@@ -45,8 +45,8 @@ def install(name: str, trees: Mapping[Role, Inode], target: Target, options: Loa
     """
     if target.architecture != _ARCHITECTURE:
         raise SpecError(
-            f"boot loader {name!r} is installed for {_ARCHITECTURE}, not {target.architecture}; install it in a"
-            " guest (boot loader 'guest')"
+            f"boot loader {name!r} is installed for {_ARCHITECTURE}, not {target.architecture}; install it in"
+            " a guest (boot loader 'guest')"
         )
     if name == systemd_boot.NAME:
         return systemd_boot.install(trees, target, options)

@@ -14,11 +14,24 @@ disk's size, so that code can be decided before it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from imgwriter.extent import Patch
 
 MBR_CODE_SIZE = 440
 """Bytes of boot code in sector 0, before the disk signature. Spec: UEFI 2.10, 5.2.1, BootCode."""
+
+
+class Change(NamedTuple):
+    """A name that is another in the trees after than before.
+
+    Attributes:
+        kind: What became of it.
+        path: As the running system has it: what is on the ESP is below its mount point.
+    """
+
+    kind: Literal["made", "changed", "removed"]
+    path: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +42,8 @@ class Installed:
         loader: What it is called in a report: "grub-bios", "grub-efi", "systemd-boot", "guest".
         reason: Why this way was taken, as a sentence for the report; empty where it was asked for.
         patches: Boot code, at offsets of the disk.
+        changes: What became of which files, in the order of their paths; what is below a directory that was
+            made or removed is not listed.
         warnings: Sentences for the user.
         log: The installer's last lines, where one was run.
         firmware_variables: The EFI variables' flash, where one was asked for.
@@ -37,6 +52,7 @@ class Installed:
     loader: str
     reason: str = ""
     patches: tuple[Patch, ...] = ()
+    changes: tuple[Change, ...] = ()
     warnings: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
     firmware_variables: bytes | None = None

@@ -43,8 +43,7 @@ class Destination:
 
     def text(self, path: bytes, content: bytes) -> None:
         """Make a file of ``content``; see :meth:`copy`."""
-        data = Bytes(content) if content else None
-        self._put(path, Inode(_FILE_MODE, mtime_ns=self._mtime_ns, size=len(content), data=data))
+        self._put(path, self.made(content))
 
     def copy(self, path: bytes, source: Inode) -> None:
         """Make a file that has the bytes and the time of ``source``; owner 0:0, mode 0644.
@@ -52,10 +51,22 @@ class Destination:
         Raises:
             SourceError: Something is there already, or the path leads through what is no directory.
         """
-        made = Inode(
-            _FILE_MODE, mtime_ns=source.mtime_ns, size=source.size, data=source.data, runs=source.runs
-        )
-        self._put(path, made)
+        self._put(path, _copy(source))
+
+    def replace(self, path: bytes, source: Inode) -> None:
+        """Make a file as :meth:`copy` does, in place of a file that is there: of what is the loader's own."""
+        names = self._existing(split(path))
+        there = self.find(b"/".join(names))
+        if there is not None and stat.S_ISREG(there.mode):
+            holder = Lookup(self.root).follow(names[:-1])
+            assert holder.entries is not None
+            del holder.entries[names[-1]]
+        self.copy(path, source)
+
+    def made(self, content: bytes) -> Inode:
+        """Return a file of ``content``, of the time of what is made here."""
+        data = Bytes(content) if content else None
+        return Inode(_FILE_MODE, mtime_ns=self._mtime_ns, size=len(content), data=data)
 
     def _put(self, path: bytes, inode: Inode) -> None:
         names = self._existing(split(path))
@@ -65,8 +76,8 @@ class Destination:
         there = holder.entries.get(names[-1])
         if there is not None:
             raise SourceError(
-                f"the boot loader's {show(path)} cannot be put on {self.name}: a {kind(there)} is there already;"
-                " leave one of them out",
+                f"the boot loader's {show(path)} cannot be put on {self.name}: a {kind(there)} is there"
+                " already; leave one of them out",
                 path,
             )
         holder.entries[names[-1]] = inode
@@ -83,3 +94,7 @@ class Destination:
             result.append(same)
             here = entries.get(same)
         return result
+
+
+def _copy(source: Inode) -> Inode:
+    return Inode(_FILE_MODE, mtime_ns=source.mtime_ns, size=source.size, data=source.data, runs=source.runs)

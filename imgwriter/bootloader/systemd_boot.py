@@ -3,36 +3,42 @@
 ::
 
     ESP    EFI/systemd/systemd-bootx64.efi   EFI/BOOT/BOOTX64.EFI   loader/loader.conf
-    $BOOT  loader/entries/*.conf   loader/entries.srel   KERNEL AND INITRAMFS
+    $BOOT  loader/entries/*.conf   loader/entries.srel   kernels and initramfs
 
-$BOOT is the XBOOTLDR partition where the table has one, else the ESP: the loader reads FAT alone, so kernels
-and initramfs are copied there from the root. A random seed is not written: copies of one image would share it.
+$BOOT is the XBOOTLDR partition where the table has one, else the ESP: the loader reads FAT alone, so that
+kernels and initramfs are copied there from the root. A random seed is not written: copies of one image would
+share it. For a NixOS the entries are those that its own installer writes, whose date is the build's.
 
-Spec: Boot Loader Specification, "Type #1 Boot Loader Specification Entries", "The $BOOT Partition Placeholder";
-systemd-boot(7), bootctl(1) for what ``install`` copies where; loader.conf(5).
+Spec: Boot Loader Specification, "Type #1 Boot Loader Entries", "The Partitions"; systemd-boot(7); bootctl(1)
+for what ``install`` copies where; loader.conf(5). nixpkgs, systemd-boot-builder.py.
 """
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from imgwriter.bootloader import kernels
+from imgwriter.bootloader import kernels, nixos
+from imgwriter.bootloader.nixos import Builder, Generation
 from imgwriter.bootloader.outcome import Installed
 from imgwriter.bootloader.placing import Destination
 from imgwriter.bootloader.target import DEFAULT_TIMEOUT, LoaderOptions, Target
 from imgwriter.disk import Role
 from imgwriter.errors import SourceError, SpecError, show
 from imgwriter.tree.inventory import Inode
+from imgwriter.tree.lookup import Lookup
 
 NAME = "systemd-boot"
 TABLES = ("efi", "efixbootldr", "hybrid")
 
-PROGRAM = b"usr/lib/systemd/boot/efi/systemd-bootx64.efi"
-"""Where systemd keeps it, inside the tree or a NixOS system's systemd."""
+PROGRAM = b"lib/systemd/boot/efi/systemd-bootx64.efi"
+"""Where systemd keeps it, in usr or in a NixOS system's systemd."""
 
 ENTRIES = b"loader/entries/"
 _TYPE_1 = b"type1\n"
+_STORE = b"nix/store/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Entry:
     """One file in loader/entries.
 
     Attributes:
-        name: The file's, without ".conf".
+        name: The file's.
         fields: (key, value) in the order in which they are written.
         files: What it needs on $BOOT: (path there, file).
     """
@@ -56,6 +62,23 @@ class Entry:
         return lines.encode("utf-8", "surrogateescape")
 
 
+@dataclass(frozen=True, slots=True)
+class Files:
+    """All that is written.
+
+    Attributes:
+        program: systemd-boot.
+        loader_conf: The content of loader.conf.
+        entries: The menu.
+        uses_boot: Whether entries and kernels go to the XBOOTLDR partition.
+    """
+
+    program: Inode
+    loader_conf: bytes
+    entries: Sequence[Entry]
+    uses_boot: bool
+
+
 def install(trees: Mapping[Role, Inode], target: Target, options: LoaderOptions) -> Installed:
     """Put systemd-boot and its entries on the ESP, and on the XBOOTLDR partition where there is one.
 
@@ -66,47 +89,48 @@ def install(trees: Mapping[Role, Inode], target: Target, options: LoaderOptions)
 
     Raises:
         SpecError: The table has no ESP.
-        SourceError: The tree has no systemd-boot or no kernel, or something is in a file's place.
+        SourceError: The tree has no systemd-boot or no kernel, something is in a file's place, or a NixOS
+            demands a guest.
     """
     if "esp" not in trees:
         raise SpecError(
-            f"boot loader {NAME!r} needs an ESP, and partition table {target.layout.kind!r} has none; use one of"
-            f" {', '.join(TABLES)}"
+            f"boot loader {NAME!r} needs an ESP, and partition table {target.layout.kind!r} has none; use one"
+            f" of {', '.join(TABLES)}"
         )
-    root = trees["root"]
-    program = kernels.find(root, PROGRAM)
-    if program is None:
-        raise SourceError(
-            f"the tree has no {show(PROGRAM)}; install systemd-boot in it (Debian: systemd-boot-efi), or use boot"
-            " loader 'grub-efi'",
-            PROGRAM,
-        )
-    timeout = DEFAULT_TIMEOUT if options.timeout is None else options.timeout
-    entries = list(_entries(root, target, options))
-    conf = f"timeout {timeout}\ndefault {entries[0].name}.conf\n"
-    _write(trees, target, program, entries, conf.encode())
+    if target.toplevel is None:
+        files = _plain(trees["root"], target, options, uses_boot="boot" in trees)
+    else:
+        files = _nixos(trees["root"], target, options, has_boot="boot" in trees)
+    _write(trees, target, files)
     return Installed(NAME)
 
 
-def _write(
-    trees: Mapping[Role, Inode], target: Target, program: Inode, entries: Sequence[Entry], conf: bytes
-) -> None:
-    esp = Destination(trees["esp"], "the ESP", target.mtime_ns, folds_case=True)
-    boot = esp
-    if "boot" in trees:
+def _write(trees: Mapping[Role, Inode], target: Target, files: Files) -> None:
+    esp = boot = Destination(trees["esp"], "the ESP", target.mtime_ns, folds_case=True)
+    if files.uses_boot:
         boot = Destination(trees["boot"], "the XBOOTLDR partition", target.mtime_ns, folds_case=True)
-    esp.copy(b"EFI/systemd/systemd-bootx64.efi", program)
-    esp.copy(b"EFI/BOOT/BOOTX64.EFI", program)
+    esp.copy(b"EFI/systemd/systemd-bootx64.efi", files.program)
+    esp.copy(b"EFI/BOOT/BOOTX64.EFI", files.program)
     if esp.find(b"loader/loader.conf") is None:
-        esp.text(b"loader/loader.conf", conf)
+        esp.text(b"loader/loader.conf", files.loader_conf)
     boot.text(b"loader/entries.srel", _TYPE_1)
-    for path, file in dict(each for entry in entries for each in entry.files).items():
+    for path, file in dict(each for entry in files.entries for each in entry.files).items():
         boot.copy(path, file)
-    for entry in entries:
-        boot.text(ENTRIES + entry.name.encode("utf-8", "surrogateescape") + b".conf", entry.text)
+    for entry in files.entries:
+        boot.text(ENTRIES + entry.name.encode("utf-8", "surrogateescape"), entry.text)
 
 
-def _entries(root: Inode, target: Target, options: LoaderOptions) -> Iterator[Entry]:
+# A tree with kernels in /boot or /usr/lib/modules
+
+
+def _plain(root: Inode, target: Target, options: LoaderOptions, uses_boot: bool) -> Files:
+    entries = list(_plain_entries(root, target, options))
+    timeout = DEFAULT_TIMEOUT if options.timeout is None else options.timeout
+    conf = f"timeout {timeout}\ndefault {entries[0].name}\n"
+    return Files(_program(root, b"usr"), conf.encode("utf-8", "surrogateescape"), entries, uses_boot)
+
+
+def _plain_entries(root: Inode, target: Target, options: LoaderOptions) -> Iterator[Entry]:
     release = kernels.release(root)
     for kernel in kernels.find_kernels(root):
         version = kernel.version or "linux"
@@ -114,18 +138,116 @@ def _entries(root: Inode, target: Target, options: LoaderOptions) -> Iterator[En
         files = [(directory + b"linux", _file(root, kernel.path))]
         fields = [("title", release.name), ("version", version), ("sort-key", release.identifier)]
         fields += [("options", kernels.parameters(kernel, target, options.kernel_parameters))]
-        fields += [("linux", _path(files[0][0]))]
+        fields += [("linux", _absolute(files[0][0]))]
         if kernel.initrd is not None:
             files.append((directory + b"initrd", _file(root, kernel.initrd)))
-            fields += [("initrd", _path(files[1][0]))]
-        yield Entry(f"{release.identifier}-{version}", fields, files)
+            fields += [("initrd", _absolute(files[1][0]))]
+        yield Entry(f"{release.identifier}-{version}.conf", fields, files)
+
+
+# NixOS
+
+
+def _nixos(root: Inode, target: Target, options: LoaderOptions, has_boot: bool) -> Files:
+    reason = nixos.demand(root, target)
+    if reason is not None:
+        raise SourceError(f"{reason}: that takes a guest; use boot loader 'guest'", target.toplevel or b"")
+    builder = nixos.read_builder(root, target)
+    uses_boot = builder.boot_mount != builder.esp_mount
+    if uses_boot and not has_boot:
+        raise SpecError(
+            f"the system keeps its kernels on a partition of their own, {builder.boot_mount}, and partition"
+            f" table {target.layout.kind!r} has none; use 'efixbootldr'"
+        )
+    entries = list(_nixos_entries(root, target, options, builder))
+    timeout = builder.timeout if options.timeout is None else str(options.timeout)
+    conf = f"timeout {timeout}\ndefault {entries[0].name}\n"
+    conf += "" if builder.has_editor else "editor 0\n"
+    conf += "reboot-for-bitlocker yes\n" if builder.is_bitlocker else ""
+    conf += f"console-mode {builder.console_mode}\n"
+    return Files(_program(root, builder.systemd), conf.encode(), entries, uses_boot)
+
+
+def _nixos_entries(root: Inode, target: Target, options: LoaderOptions, builder: Builder) -> Iterator[Entry]:
+    number = nixos.generation_number(root)
+    date = datetime.fromtimestamp(target.time, UTC).strftime("%Y-%m-%d")
+    identity = nixos.machine_id(root)
+    for each in nixos.read(root, target).all():
+        files = [
+            _nixos_file(root, path, builder) for path in (each.kernel, each.initrd, each.devicetree) if path
+        ]
+        paths = [_absolute(path) for path, _ in files]
+        variant = each.specialisation
+        words = (*each.parameters, *options.kernel_parameters.split())
+        fields = [
+            ("title", f"{builder.name} ({variant})" if variant else builder.name),
+            ("sort-key", each.sort_key),
+            ("version", f"Generation {number} {each.label}, built on {date}"),
+            ("linux", paths[0]),
+            ("initrd", paths[1]),
+            ("options", " ".join(words)),
+        ]
+        fields += [("machine-id", identity)] if identity else []
+        fields += [("devicetree", paths[2])] if each.devicetree else []
+        yield Entry(_nixos_name(number, each), fields, files)
+
+
+def _nixos_name(number: int, generation: Generation) -> str:
+    variant = generation.specialisation
+    return f"nixos-generation-{number}{f'-specialisation-{variant}' if variant else ''}.conf"
+
+
+def _nixos_file(root: Inode, path: bytes, builder: Builder) -> tuple[bytes, Inode]:
+    """Return a file of the store, and its place on $BOOT: named after its store path and itself."""
+    real = _real_path(root, path)
+    names = real.removeprefix(_STORE).split(b"/")
+    if not real.startswith(_STORE):
+        raise SourceError(f"{show(path)}, of the system's boot.json, is not in the store; correct it", path)
+    name = names[-1] if len(names) == 1 else names[0] + b"-" + names[-1]
+    return builder.directory.encode() + b"/" + name + b".efi", _file(root, real)
+
+
+def _real_path(root: Inode, path: bytes) -> bytes:
+    """Return the path without symlinks of what a path in the tree leads to."""
+    for _ in range(_MAX_LINKS):
+        names = path.strip(b"/").split(b"/")
+        for count in range(1, len(names) + 1):
+            holder = Lookup(root).follow(names[: count - 1])
+            link = (holder.entries or {}).get(names[count - 1])
+            if link is not None and link.target:
+                rest = b"/".join(names[count:])
+                above = b"/" + b"/".join(names[: count - 1])
+                path = posixpath.normpath(posixpath.join(above, link.target, rest))
+                break
+        else:
+            return b"/".join(names)
+    raise SourceError(f"{show(path)} goes round in a loop of symlinks; correct the tree", path)
+
+
+_MAX_LINKS = 40
+
+
+# Both
+
+
+def _program(root: Inode, place: bytes) -> Inode:
+    path = place.strip(b"/") + b"/" + PROGRAM
+    program = kernels.find(root, path)
+    if program is None:
+        raise SourceError(
+            f"the tree has no {show(path)}; install systemd-boot in it (Debian: systemd-boot-efi), or use"
+            " boot loader 'grub-efi'",
+            path,
+        )
+    return program
 
 
 def _file(root: Inode, path: bytes) -> Inode:
     found = kernels.find(root, path)
-    assert found is not None, "it was looked up a moment ago"
+    if found is None:
+        raise SourceError(f"{show(path)}, which is booted, is not in the tree; put it there", path)
     return found
 
 
-def _path(path: bytes) -> str:
+def _absolute(path: bytes) -> str:
     return "/" + path.decode("utf-8", "surrogateescape")
