@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from imgwriter.diff.changes import CLASSES, Change
 from imgwriter.diff.explain import Sides, explain
 from imgwriter.diff.ranges import Side, differing
-from imgwriter.diff.sections import Section, plan_sections
+from imgwriter.diff.sections import Section, match, plan_sections
 from imgwriter.diff.summary import Summary, gather
 from imgwriter.diff.trees import UNREAD, FileChange, compare_trees
 from imgwriter.errors import SpecError
 from imgwriter.examine.opening import Area, OpenedDisk, open_disk
-from imgwriter.examine.owners import layer_of, owners
+from imgwriter.examine.owners import Kind, Region, RegionMap, layer_of, owners
 
 __all__ = ["Comparison", "compare_disks", "compare_images", "differ"]
 
@@ -33,6 +33,7 @@ class Comparison:
         trees: By layer, the files that differ; of areas that are compared by their trees.
         problems: What of the images could not be followed.
         ignore: The classes that are no difference.
+        files: Whether only trees were compared.
     """
 
     a: OpenedDisk
@@ -43,6 +44,7 @@ class Comparison:
     trees: dict[str, tuple[FileChange, ...]]
     problems: tuple[str, ...]
     ignore: frozenset[str]
+    files: bool = False
 
     @property
     def same(self) -> bool:
@@ -114,7 +116,9 @@ def compare_disks(
     if files:
         pairs = _file_systems(a, b)
         notes.append("only names, metadata and contents of file systems are compared")
-        return Comparison(a, b, tuple(notes), tuple(_unmatched(a, b)), Summary(), _trees(pairs), (), ignore)
+        return Comparison(
+            a, b, tuple(notes), tuple(_unmatched(a, b)), Summary(), _trees(pairs), (), ignore, True
+        )
     if not differ(a, b):
         return Comparison(a, b, tuple(notes), (), Summary(), {}, (), ignore)
     plan = plan_sections(a, b)
@@ -137,9 +141,19 @@ def _changes(
     of_a, of_b = owners(a), owners(b)
     for name, found in (("A", of_a), ("B", of_b)):
         problems += [f"{name}: {problem}" for problem in found.problems]
-    sides = Sides(Side(a.image.volume), Side(b.image.volume), of_a.regions, of_b.regions)
+    size = max(a.image.volume.size, b.image.volume.size)
+    maps = [_extended(found.regions, size) for found in (of_a, of_b)]
+    sides = Sides(Side(a.image.volume), Side(b.image.volume), *maps)
     for section in sections:
         yield from explain(sides, *section)
+
+
+def _extended(regions: RegionMap, size: int) -> RegionMap:
+    """Return a map that goes on to ``size``, where the other disk ends."""
+    end = regions.regions[-1].end if regions.regions else 0
+    if end >= size:
+        return regions
+    return RegionMap([*regions.regions, Region(end, size, Kind.GAP, "disk", note="beyond the disk's end")])
 
 
 def _containers(a: OpenedDisk, b: OpenedDisk) -> Iterator[str]:
@@ -154,16 +168,14 @@ def _containers(a: OpenedDisk, b: OpenedDisk) -> Iterator[str]:
 
 
 def _file_systems(a: OpenedDisk, b: OpenedDisk) -> tuple[tuple[Area, Area], ...]:
-    others = {area.number: area for area in b.areas}
-    pairs = ((area, others.get(area.number)) for area in a.areas)
-    return tuple((x, y) for x, y in pairs if y is not None and (x.file_system or y.file_system))
+    return tuple((x, y) for x, y in match(a, b) if x.file_system or y.file_system)
 
 
 def _unmatched(a: OpenedDisk, b: OpenedDisk) -> Iterator[str]:
-    for name, one, two in (("A", a, b), ("B", b, a)):
-        numbers = {area.number for area in two.areas}
-        for area in one.areas:
-            if area.file_system is not None and area.number not in numbers:
+    matched = {id(area) for pair in match(a, b) for area in pair}
+    for name, disk in (("A", a), ("B", b)):
+        for area in disk.areas:
+            if area.file_system is not None and id(area) not in matched:
                 yield f"only {name} has {layer_of(area)}"
 
 

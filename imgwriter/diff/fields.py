@@ -135,7 +135,7 @@ def form_of(name: str, size: int) -> Form:
     for form, pattern in _BY_NAME:
         if pattern.search(name) and not (form in (uuid, guid) and size != 16):
             return form
-    return decimal if size <= 8 else raw
+    return decimal if size in (1, 2, 4, 8) else raw
 
 
 def of_construct(record: construct.Struct, big: bool = False) -> tuple[Field, ...]:

@@ -36,7 +36,7 @@ def _text(c: Comparison, lines: int | None) -> Iterator[str]:
     yield f"B  {_image(c.b)}"
     yield from (f"note: {note}" for note in c.notes)
     if c.same:
-        yield "the disks are the same" + (
+        yield ("the file systems hold the same" if c.files else "the disks are the same") + (
             f", but for {c.summary.ignored:,} bytes of what is ignored" if c.summary.ignored else ""
         )
         return

@@ -11,7 +11,7 @@ structure and its tree are compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from imgwriter.examine.opening import Area, OpenedDisk
@@ -51,19 +51,24 @@ def plan_sections(a: OpenedDisk, b: OpenedDisk) -> Sections:
     """Return what is compared with what."""
     size_a, size_b = a.image.volume.size, b.image.volume.size
     differences = list(_differences(a, b))
-    pairs = _pairs(a, b)
-    same_places = size_a == size_b and [(x.number, x.start, x.size) for x in a.areas] == [
-        (x.number, x.start, x.size) for x in b.areas
-    ]
+    pairs = match(a, b)
+    places_a, places_b = ([(x.number, x.start, x.size) for x in disk.areas] for disk in (a, b))
+    same_places = places_a == places_b
+    size = max(size_a, size_b)  # what is beyond a disk's end counts as zeros
     trees = tuple(pair for pair in pairs if not are_comparable(*pair))
     if same_places and not trees:
-        return Sections((Section(0, 0, size_a),), (), (), tuple(differences))
+        return Sections((Section(0, 0, size),), (), (), tuple(differences))
     notes = [
         f"{layer_of(one)} is laid out otherwise: its first structure, its names and contents are compared"
         for one, _ in trees
     ]
+    notes += [
+        f"{layer_of(one)} of A is compared with {layer_of(two)} of B"
+        for one, two in pairs
+        if one.number != two.number
+    ]
     if same_places:
-        return Sections(tuple(_around(pairs, size_a)), trees, tuple(notes), tuple(differences))
+        return Sections(tuple(_around(pairs, size)), trees, tuple(notes), tuple(differences))
     notes.append("partitions lie elsewhere: tables and partitions are compared, not what lies between")
     sections = [*_tables(a, b), *(section for pair in pairs for section in _of_pair(*pair))]
     return Sections(tuple(sections), trees, tuple(notes), tuple(differences))
@@ -76,25 +81,45 @@ def _differences(a: OpenedDisk, b: OpenedDisk) -> Iterator[str]:
         yield f"the disks have {sizes}"
     if a.table.kind != b.table.kind:
         yield f"the partition tables are {a.table.kind} and {b.table.kind}"
-    numbers_a, numbers_b = {x.number for x in a.areas}, {x.number for x in b.areas}
-    for numbers, others, name in ((numbers_a, numbers_b, "A"), (numbers_b, numbers_a, "B")):
-        for number in sorted(numbers - others):
-            if number:
-                yield f"only {name} has partition {number}"
-    for one, two in _pairs(a, b):
+    pairs = match(a, b)
+    for name, disk, matched in (
+        ("A", a, {id(x) for x, _ in pairs}),
+        ("B", b, {id(y) for _, y in pairs}),
+    ):
+        for area in disk.areas:
+            if id(area) not in matched:
+                yield f"only {name} has {layer_of(area) if area.number else 'no table'}"
+    for one, two in pairs:
         if one.kind != two.kind:
             yield f"{one.name} holds {one.kind or 'unknown content'} and {two.kind or 'unknown content'}"
-        elif (one.start, one.size) != (two.start, two.size) and one.number:
+        elif (one.start, one.size) != (two.start, two.size):
             yield (
-                f"{one.name} lies at {one.start:,} and {two.start:,},"
+                f"{layer_of(one)} lies at {one.start:,} and {two.start:,},"
                 f" and has {one.size:,} and {two.size:,} bytes"
             )
 
 
-def _pairs(a: OpenedDisk, b: OpenedDisk) -> list[tuple[Area, Area]]:
-    """Return the areas that have one number on both disks."""
-    others = {area.number: area for area in b.areas}
-    return [(area, others[area.number]) for area in a.areas if area.number in others]
+def match(a: OpenedDisk, b: OpenedDisk) -> list[tuple[Area, Area]]:
+    """Return which area of B each of A is compared with.
+
+    Of one number and kind first, then of one kind, then of one number: a root file system is compared with
+    the other, whatever its partition's number.
+    """
+    pairs: list[tuple[Area, Area]] = []
+    left, right = list(a.areas), list(b.areas)
+    rules: tuple[Callable[[Area, Area], bool], ...] = (
+        lambda x, y: (x.number, x.kind) == (y.number, y.kind),
+        lambda x, y: bool(x.kind) and x.kind == y.kind,
+        lambda x, y: x.number == y.number,
+    )
+    for rule in rules:
+        for one in list(left):
+            two = next((y for y in right if rule(one, y)), None)
+            if two is not None:
+                pairs.append((one, two))
+                left.remove(one)
+                right.remove(two)
+    return sorted(pairs, key=lambda pair: pair[0].start)
 
 
 def are_comparable(a: Area, b: Area) -> bool:
@@ -118,7 +143,7 @@ def _ext4_shape(fs: Ext4) -> tuple[int, ...]:
 def _around(pairs: list[tuple[Area, Area]], size: int) -> Iterator[Section]:
     """Yield the whole disk, less what cannot be compared by its place."""
     position = 0
-    for one, two in sorted(pairs, key=lambda pair: pair[0].start):
+    for one, two in pairs:
         if are_comparable(one, two):
             continue
         if one.start > position:
