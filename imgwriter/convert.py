@@ -22,7 +22,7 @@ from imgwriter.container import FORMATS, SUFFIXES, ContainerOptions
 from imgwriter.deferred import Deferred
 from imgwriter.errors import FormatError, SpecError, show
 from imgwriter.extent import Volume
-from imgwriter.filedata import Amount
+from imgwriter.filedata import Amount, HostPath
 from imgwriter.identifiers import DEFAULT_SEED
 from imgwriter.readers import Image
 from imgwriter.sink.tally import Tally
@@ -31,8 +31,6 @@ from imgwriter.zeros import drop_zeros
 
 Progress: TypeAlias = Callable[[Amount, Amount], None]
 """Called with (what is done, all of it): bytes read to look for zeros, and bytes written; no files."""
-
-HostPath: TypeAlias = str | bytes | os.PathLike[str]
 
 INPUT_FORMATS = ("raw", "qcow2", "vpc", "vdi")
 STANDARD_OUTPUT = 1

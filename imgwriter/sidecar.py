@@ -24,11 +24,10 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from imgwriter.errors import OutputError, show
 from imgwriter.extent import CHUNK, Extent, Volume
-from imgwriter.filedata import Packed
+from imgwriter.filedata import HostPath, Packed
 from imgwriter.units import div_ceil, format_size
 
 BMAP_BLOCK = 4096
@@ -66,7 +65,7 @@ _ZEROS = memoryview(bytes(1 << 20))
 _ESCAPED = re.compile(rb"\\(\\|x([0-9a-f]{2}))")
 
 
-def sha256(size: int, runs: Iterable[tuple[int, int]], image: Path | str | bytes) -> str:
+def sha256(size: int, runs: Iterable[tuple[int, int]], image: HostPath) -> str:
     """Return the line that ``sha256sum`` prints for the image in its own directory.
 
     Args:
@@ -96,7 +95,7 @@ def digest(line: str) -> str:
     return line.lstrip("\\").split()[0]
 
 
-def bmap(volume: Volume, image: Path | str | bytes) -> str:
+def bmap(volume: Volume, image: HostPath) -> str:
     """Return the block map of an image, with which bmaptool writes it without its holes.
 
     A block with any byte of an extent is mapped, and adjacent ones are one range.
@@ -185,7 +184,7 @@ def _entry(offset: int, length: int, path_offset: int, label: object) -> dict[st
 class _Image:
     """An image open for reading."""
 
-    def __init__(self, path: Path | str | bytes) -> None:
+    def __init__(self, path: HostPath) -> None:
         self.path = path
         self.buffer = memoryview(bytearray(CHUNK))
 

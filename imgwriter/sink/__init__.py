@@ -22,10 +22,10 @@ Invariants:
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from imgwriter.deferred import Deferred
 from imgwriter.extent import Volume
+from imgwriter.filedata import HostPath
 from imgwriter.sink.placing import write_deferred
 from imgwriter.sink.pool import WORKERS, write_extents
 from imgwriter.sink.replace import replacing
@@ -38,7 +38,7 @@ __all__ = ["WORKERS", "Progress", "Written", "stream", "write", "write_bytes", "
 
 def write(
     content: Volume | Deferred,
-    path: Path | str | bytes,
+    path: HostPath,
     *,
     sync: bool = False,
     progress: Progress | None = None,
@@ -134,7 +134,7 @@ def stream(
     return written
 
 
-def write_bytes(path: Path | str | bytes, content: bytes, *, sync: bool = False) -> None:
+def write_bytes(path: HostPath, content: bytes, *, sync: bool = False) -> None:
     """Make ``path`` a file that holds ``content``, as atomically as :func:`write`.
 
     Raises:

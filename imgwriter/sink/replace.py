@@ -24,9 +24,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from imgwriter.errors import OutputError, show
+from imgwriter.filedata import HostPath
 
 _MODE = 0o666
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
@@ -54,7 +54,7 @@ def output_error(name: str, error: OSError) -> OutputError:
 
 
 @contextmanager
-def replacing(path: Path | str | bytes, *, sync: bool = False) -> Iterator[int]:
+def replacing(path: HostPath, *, sync: bool = False) -> Iterator[int]:
     """Give a descriptor of a new, empty file that becomes ``path`` when the block ends without error.
 
     Args:
@@ -92,7 +92,7 @@ def replacing(path: Path | str | bytes, *, sync: bool = False) -> Iterator[int]:
         os.close(directory)
 
 
-def _refuse_other_kinds(path: Path | str | bytes, name: str, base: bytes) -> None:
+def _refuse_other_kinds(path: HostPath, name: str, base: bytes) -> None:
     """Refuse what a rename would replace but nobody means to: a device, also behind a symlink."""
     if base in (b"", b".", b".."):
         raise OutputError(f"{name!r} names no file; give the path of one", name)
