@@ -60,8 +60,13 @@ class Archive(NamedTuple):
 def archive(inventory: Inventory) -> Archive:
     """Return the tar of a tree."""
     planner = _Planner()
-    for path, inode in inventory.walk():
+    # A directory's members come right behind it: GNU tar sets its time once it is past them.
+    pending = [(b"", inventory.root)]
+    while pending:
+        path, inode = pending.pop()
         planner.add(path, inode)
+        prefix = path + b"/" if path else b""
+        pending += [(prefix + name, below) for name, below in reversed((inode.entries or {}).items())]
     return planner.finish()
 
 

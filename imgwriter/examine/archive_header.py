@@ -1,4 +1,4 @@
-r"""The headers of one member of a tar: ustar's fields, and before them PAX records for what these cannot hold.
+r"""The headers of one member of a tar: ustar's fields, and before them PAX records for what they cannot hold.
 
 ::
 
