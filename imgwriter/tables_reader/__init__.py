@@ -65,7 +65,8 @@ def read_table(volume: Volume, sector_size: int | None = None) -> Table:
     is_mbr = bool(records) and mbr_chain.is_table(sector, records, disk.sectors)
     if is_mbr and any(r.used for r in records):
         return _mbr(disk, sector, records, (primary, backup))
-    if primary.usable:
+    # Nothing leads to a GPT behind a file system on the whole disk: it is what is left of an earlier table.
+    if primary.usable and not mbr_chain.is_boot_sector(sector):
         return _unguarded(disk, (primary, backup), records)
     if is_mbr:
         return _mbr(disk, sector, records, (primary, backup))

@@ -70,8 +70,8 @@ def is_table(sector: bytes, records: list[Record], sectors: int) -> bool:
     The latter has the same signature, and code, text or zeros where an MBR has its records.
     """
     if all(record.fields.boot_indicator in _INDICATORS for record in records):
-        return any(record.used for record in records) or not _is_boot_sector(sector)
-    return any(_is_plausible(record, sectors) for record in records) and not _is_boot_sector(sector)
+        return any(record.used for record in records) or not is_boot_sector(sector)
+    return any(_is_plausible(record, sectors) for record in records) and not is_boot_sector(sector)
 
 
 def _is_plausible(record: Record, sectors: int) -> bool:
@@ -79,7 +79,7 @@ def _is_plausible(record: Record, sectors: int) -> bool:
     return record.used and fields.boot_indicator in _INDICATORS and 0 < fields.starting_lba < sectors
 
 
-def _is_boot_sector(sector: bytes) -> bool:
+def is_boot_sector(sector: bytes) -> bool:
     """Return whether a sector looks like the boot sector of NTFS, exFAT, BitLocker, ReFS or FAT."""
     if sector[3:11] in _BOOT_SECTORS:
         return True

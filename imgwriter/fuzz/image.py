@@ -1,0 +1,150 @@
+"""An image made of named records: any of them may be changed, moved or left out.
+
+::
+
+    base      ├─────────── what lies under all records, as a Volume ───────────┤
+    records      ├ mbr ┤├ primary ┤├ primary.entry1 ┤        ├ backup ┤            later ones lie over earlier
+
+A value: every method gives a new image. Nothing is checked, as nothing here is to be right; what lies beyond
+the image's end is cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, Self, TypeAlias
+
+from imgwriter.errors import SpecError
+from imgwriter.extent import Extent, Patch, Volume, overlay
+from imgwriter.fuzz.record import Record
+
+Verdict: TypeAlias = Literal["accept", "backup", "refuse"]
+"""What a correct reader does: take the image, take the spare copy of what is damaged, or take nothing."""
+
+
+class Placed(NamedTuple):
+    """A record at its place, in bytes from the image's start."""
+
+    offset: int
+    record: Record
+
+    @property
+    def end(self) -> int:
+        """The offset of the first byte after it."""
+        return self.offset + len(self.record)
+
+
+class Seen(NamedTuple):
+    """A partition as a correct reader sees it: its number as Linux counts, start and size in bytes."""
+
+    number: int
+    start: int
+    size: int
+
+
+def empty() -> Volume:
+    """Return what lies under records that make up everything: nothing."""
+    return Volume(0, [])
+
+
+@dataclass(frozen=True)
+class Image:
+    """Records over a Volume.
+
+    Attributes:
+        size: Bytes of the image.
+        sector_size: Bytes in a sector of the disk.
+        records: By name, each at its place.
+        base: What lies under them.
+    """
+
+    size: int
+    sector_size: int = 512
+    records: Mapping[str, Placed] = field(default_factory=dict)
+    base: Volume = field(default_factory=empty, repr=False)
+
+    def __getitem__(self, name: str) -> Record:
+        """Return a record.
+
+        Raises:
+            SpecError: There is none of that name.
+        """
+        return self._placed(name).record
+
+    def with_record(self, name: str, **fields: int | bytes) -> Self:
+        """Return the image with other values in some fields of a record; checksums stay what they were.
+
+        Raises:
+            SpecError: There is no such record or field, or a value does not fit.
+        """
+        offset, record = self._placed(name)
+        return self._with({**self.records, name: Placed(offset, record.replace(**fields))})
+
+    def moved(self, name: str, offset: int) -> Self:
+        """Return the image with a record at another place, in bytes."""
+        return self._with({**self.records, name: Placed(offset, self[name])})
+
+    def placed(self, name: str, offset: int, record: Record) -> Self:
+        """Return the image with one more record, or another one of that name, over all others."""
+        return self._with(
+            {n: p for n, p in self.records.items() if n != name} | {name: Placed(offset, record)}
+        )
+
+    def without(self, *names: str) -> Self:
+        """Return the image without some records: zeros, or what lies under them."""
+        for name in names:
+            self._placed(name)
+        return self._with({n: p for n, p in self.records.items() if n not in names})
+
+    def with_bytes(self, offset: int, content: bytes) -> Self:
+        """Return the image with bytes at an offset, over everything else."""
+        return self.placed(f"bytes@{offset}", offset, Record({}, content))
+
+    def with_size(self, size: int) -> Self:
+        """Return the image cut off at ``size`` bytes, or with zeros up to there."""
+        return replace(self, size=size)
+
+    def sealed(self) -> Self:
+        """Return the image with every checksum right for what its records say now."""
+        return self
+
+    def seen(self, verdict: Verdict) -> list[Seen] | None:
+        """Return the partitions that a correct reader finds by a verdict; None where there are none to find.
+
+        They are those that the records have, whatever has been changed in them.
+        """
+        return None
+
+    def volume(self) -> Volume:
+        """Return the image's bytes; what is zero at the end of a record is in no extent."""
+        result = Volume(self.size, _cut(self.base, self.size))
+        for name, (offset, record) in self.records.items():
+            content = record.content[: max(self.size - offset, 0)] if offset >= 0 else b""
+            result = overlay(result, _patches(result, offset, content, name))
+        return result
+
+    def content(self) -> bytes:
+        """Return the image's bytes, all of them."""
+        return self.volume().read(0, self.size)
+
+    def _with(self, records: Mapping[str, Placed]) -> Self:
+        return replace(self, records=records)
+
+    def _placed(self, name: str) -> Placed:
+        found = self.records.get(name)
+        if found is None:
+            raise SpecError(f"there is no record {name!r} here; there are {', '.join(self.records)}")
+        return found
+
+
+def _patches(volume: Volume, offset: int, content: bytes, name: str) -> list[Patch]:
+    """Return what puts a record in: all of it over other bytes, else as far as it is not zero."""
+    end = offset + len(content)
+    if not any(e.start < end and offset < e.end for e in volume.extents):
+        content = content.rstrip(b"\0")
+    return [Patch(offset, content, name)] if content else []
+
+
+def _cut(volume: Volume, size: int) -> list[Extent]:
+    return [e._replace(length=min(e.length, size - e.start)) for e in volume.extents if e.start < size]
