@@ -173,17 +173,22 @@ class Used:
         Raises:
             FormatError: Two overlap.
         """
+        for start in self.overlaps():
+            raise FormatError(
+                f"the {where} uses the bytes at {start:,} of the file twice; the image is damaged:"
+                " get it anew",
+                where,
+                start,
+            )
+
+    def overlaps(self) -> Iterator[int]:
+        """Yield where runs begin that others have not ended before."""
         # Two overlap exactly where one more begins than has ended: which end belongs to which start does not
         # matter, so both are sorted by themselves, in less memory than pairs of them.
         starts, stops = array("Q", sorted(self._starts)), array("Q", sorted(self._stops))
         for start, end in zip(starts[1:], stops, strict=False):
             if start < end:
-                raise FormatError(
-                    f"the {where} uses the bytes at {start:,} of the file twice; the image is damaged: get"
-                    " it anew",
-                    where,
-                    start,
-                )
+                yield start
 
 
 def joined(extents: Iterable[Extent]) -> list[Extent]:

@@ -5,13 +5,16 @@ A destroyed table would give one for each of a million entries: nobody reads the
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from imgwriter.findings import Finding
 from imgwriter.verify.values import Result
 
 MOST_ALIKE = 100
-"""Findings, or notes, that are listed of one field and section."""
+"""Findings, or notes, that are listed of one field and section; numbers in the field do not count."""
+
+_NUMBER = re.compile(r"[\d,]+")
 
 
 class Remarks:
@@ -56,7 +59,7 @@ class Remarks:
         )
 
     def _add(self, damage: bool, remark: Finding) -> None:
-        key = damage, remark.field, remark.section
+        key = damage, _NUMBER.sub("", remark.field), remark.section
         self._seen[key] += 1
         if self._seen[key] <= MOST_ALIKE:
             (self._findings if damage else self._notes).append(remark)

@@ -1,0 +1,113 @@
+"""Verify a qcow2: header, tables, refcounts and compressed clusters, as ``qemu-img check`` does and further.
+
+::
+
+    qcow2_header ──> qcow2_walk ──> references ── equal? ── refcounts      qcow2_references
+                         └────────> each entry: OFLAG_COPIED, bits, data   qcow2_entries
+
+The tables are walked twice: first the references to each cluster are counted and compared with the refcounts,
+then each entry's OFLAG_COPIED is compared with those, and what is compressed is decompressed. An error is a
+finding; a cluster that is only counted too often is a leak: a note, since nothing is lost but room.
+
+Spec: docs/interop/qcow2.txt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from imgwriter.errors import FormatError
+from imgwriter.filedata import Amount
+from imgwriter.readers.hostfile import HostFile
+from imgwriter.verify.containers.qcow2_entries import Entries
+from imgwriter.verify.containers.qcow2_header import STRUCTURE, Tables, check_header
+from imgwriter.verify.containers.qcow2_references import (
+    Difference,
+    Refcounts,
+    References,
+    Stretch,
+    differences,
+)
+from imgwriter.verify.containers.qcow2_walk import L1, L2, MANAGEMENT, MAPPING, REFCOUNT_TABLE, Walk
+from imgwriter.verify.remarks import Remarks
+from imgwriter.verify.values import Progress, Result
+
+
+def verify_qcow2(file: HostFile, progress: Progress | None = None) -> Result:
+    """Return what is wrong with a qcow2; offsets are those of the file.
+
+    Args:
+        file: The image.
+        progress: Called with the bytes of the disk whose clusters were looked at, and of all of it.
+
+    Raises:
+        SourceError: The file cannot be read.
+    """
+    remarks = Remarks(MAPPING)
+    tables = check_header(file, remarks)
+    if tables is not None:
+        try:
+            _check_tables(file, tables, remarks, progress)
+        except FormatError as error:
+            remarks.find(error.where, "", error.offset or 0, "a place in the file", error, MAPPING)
+    return remarks.result()
+
+
+def _check_tables(file: HostFile, tables: Tables, remarks: Remarks, progress: Progress | None) -> None:
+    fields, walk = tables.fields, Walk(file, tables, remarks)
+    walk.count_fixed()
+    refcounts = Refcounts(file, walk.blocks(), 1 << fields.refcount_order, walk.step)
+    active = walk.l2_tables(fields.l1_table_offset, fields.l1_size, L1)
+    for _, offset in active:
+        walk.count_table(offset)
+    walk.count_snapshots()
+    walk.count_bitmaps()
+    if walk.complete:
+        for each in differences(walk.references, refcounts):
+            _say_difference(each, refcounts, walk.step, remarks)
+        # With snapshots a cluster may be in several places.
+        if not fields.nb_snapshots:
+            for stretch in _overlaps(walk.references, walk.sole):
+                found = f"{_clusters(stretch.low, stretch.high)} in {stretch.times:,} places"
+                at = stretch.low * walk.step
+                remarks.find(L2, "", at, "each cluster in one place", found, MAPPING)
+    else:
+        remarks.note(STRUCTURE, "", 0, "all references to be known", "refcounts that are not compared")
+    entries = Entries(walk, refcounts)
+    entries.check_l1()
+    span = walk.step // walk.entry_size << walk.bits
+    for index, offset in active:
+        entries.check_l2(index, offset)
+        if progress is not None:
+            progress(Amount(min((index + 1) * span, fields.size), 0), Amount(fields.size, 0))
+
+
+def _overlaps(references: References, sole: References) -> Iterator[Stretch]:
+    """Yield the clusters that have several references, of which one should have been the only one."""
+    alone = sole.stretches()
+    one = next(alone, None)
+    for stretch in references.stretches():
+        while one is not None and one.high <= stretch.low:
+            one = next(alone, None)
+        if one is None:
+            return
+        if stretch.times > 1 and one.low < stretch.high:
+            yield stretch
+
+
+def _say_difference(each: Difference, refcounts: Refcounts, step: int, remarks: Remarks) -> None:
+    number, index = divmod(each.low, refcounts.per_block)
+    block = refcounts.blocks[number] if number < len(refcounts.blocks) else 0
+    at = block + index * refcounts.bits // 8 if block else each.low * step
+    structure = "qcow2 refcount block" if block else REFCOUNT_TABLE
+    expected = f"{each.references:,}, the references to {_clusters(each.low, each.high)}"
+    if each.refcount < each.references:
+        found = f"{each.refcount:,}: too low"
+        remarks.find(structure, "refcount", at, expected, found, MANAGEMENT)
+    else:
+        found = f"{each.refcount:,}: {'too high' if each.references else 'leaked'}"
+        remarks.note(structure, "refcount", at, expected, found, MANAGEMENT)
+
+
+def _clusters(low: int, high: int) -> str:
+    return f"clusters {low:,} to {high - 1:,}" if high > low + 1 else f"cluster {low:,}"

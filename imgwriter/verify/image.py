@@ -1,0 +1,161 @@
+"""Verify a whole image, layer by layer, from the file inwards.
+
+::
+
+    file ── container ── partition table ── each partition's file system
+            offsets of the file │ offsets of the disk in it
+
+A layer that is damaged does not keep the next from being looked at, as long as there is a way to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
+
+from imgwriter.errors import FormatError, SpecError
+from imgwriter.examine.opening import EXT4, FAT, Area, OpenedDisk, open_disk
+from imgwriter.findings import Finding
+from imgwriter.readers import READERS
+from imgwriter.readers.hostfile import HostFile, open_file
+from imgwriter.readers.probe import probe
+from imgwriter.verify import traces
+from imgwriter.verify.containers import CHECKERS
+from imgwriter.verify.fat import verify_fat
+from imgwriter.verify.tables import FAT_TYPES, verify_table
+from imgwriter.verify.values import Progress, Result
+from imgwriter.window import Window
+
+Check: TypeAlias = Callable[[], Result]
+
+
+class Layer(NamedTuple):
+    """One layer, and what is said about it.
+
+    Attributes:
+        name: "container", "partition table", "partition 2", or "the disk" for a file system without a table.
+        kind: Such as "qcow2", "gpt", "fat", "ext4"; empty where nothing is known.
+        result: Findings and notes.
+    """
+
+    name: str
+    kind: str
+    result: Result
+
+
+class Report(NamedTuple):
+    """What is said about an image.
+
+    Attributes:
+        path: As it was given.
+        format: "raw", "qcow2", "vpc" or "vdi".
+        size: Bytes of the disk; None where it cannot be read.
+        layers: From the file inwards.
+        error: Why the layers inside the container could not be looked at; empty where they were.
+    """
+
+    path: bytes
+    format: str
+    size: int | None
+    layers: tuple[Layer, ...]
+    error: str = ""
+
+    @property
+    def findings(self) -> int:
+        """How many there are."""
+        return sum(len(layer.result.findings) for layer in self.layers)
+
+    @property
+    def notes(self) -> int:
+        """How many there are."""
+        return sum(len(layer.result.notes) for layer in self.layers)
+
+
+def verify_image(
+    path: bytes,
+    input_format: str | None = None,
+    *,
+    sector_size: int | None = None,
+    partition: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Check an image against the specifications of all that is in it.
+
+    Args:
+        path: A file, or a block device.
+        input_format: "raw", "qcow2", "vpc" or "vdi"; None to tell by the content.
+        sector_size: Of the table, in bytes; None to tell by the content.
+        partition: Check this one's file system and nothing else; 0 for a disk without a table.
+        progress: Called with what of a layer is done, and with all of it.
+
+    Raises:
+        SpecError: There is no such format, sector size or partition.
+        SourceError: The image cannot be read.
+    """
+    if input_format is not None and input_format not in READERS:
+        raise SpecError(f"input format {input_format!r} is not read; use one of {', '.join(READERS)}")
+    file = open_file(path)
+    chosen = input_format or _format(file)
+    layers: list[Layer] = []
+    if chosen in CHECKERS and partition is None:
+        layers.append(Layer("container", chosen, CHECKERS[chosen](file, progress)))
+    try:
+        disk = open_disk(path, chosen, sector_size=sector_size, verify=True)
+    except FormatError as error:
+        return Report(path, chosen, None, tuple(layers), str(error))
+    if partition is None:
+        kind = disk.table.kind
+        result = guarded("partition table", lambda: verify_table(disk))
+        layers.append(Layer("partition table", "" if kind == "none" else kind, result))
+        layers += (_area(disk, area, progress) for area in disk.areas)
+    else:
+        layers.append(_area(disk, disk.area(partition), progress))
+    return Report(path, chosen, disk.image.volume.size, tuple(layers))
+
+
+def _format(file: HostFile) -> str:
+    found = probe(file)
+    return (traces.container(file) or found) if found == "raw" else found
+
+
+def guarded(structure: str, check: Check) -> Result:
+    """Return what a check says; where it meets bytes that cannot be had, that is its one finding."""
+    try:
+        return check()
+    except FormatError as error:
+        where = error.where or structure
+        finding = Finding(where, "", error.offset or 0, "bytes that can be read", str(error), "its container")
+        return Result((finding,))
+
+
+def _area(disk: OpenedDisk, area: Area, progress: Progress | None) -> Layer:
+    """Check what is in one partition, or on a disk without a table."""
+    volume = disk.image.volume
+    kind = area.kind or _lost(disk, area)
+    if kind == FAT:
+        inside = area.partition is not None
+        check: Check = lambda: verify_fat(volume, area.start, area.size, progress, in_partition=inside)  # noqa: E731
+        return Layer(area.name, kind, guarded(area.name, check))
+    return Layer(area.name, kind, Result(notes=tuple(_not_verified(area, kind))))
+
+
+def _lost(disk: OpenedDisk, area: Area) -> str:
+    """Return what an area seems to hold in which nothing is known."""
+    volume = disk.image.volume
+    if not 0 < area.size <= volume.size - area.start:
+        return ""
+    window = Window(volume, area.start, area.size)
+    if traces.is_ext(window):
+        return EXT4
+    of_type = area.partition is not None and area.partition.type in FAT_TYPES
+    begins = any(window.read(0, min(window.size, 512), "first sector"))
+    return FAT if traces.is_fat(window) or (of_type and begins) else ""
+
+
+def _not_verified(area: Area, kind: str) -> Iterator[Finding]:
+    if kind:
+        yield Finding(kind, "", area.start, "ext4, ext3, ext2 or FAT", f"{kind}, which is not verified", "")
+    elif area.error is not None:
+        yield Finding(area.name, "", area.start, "a place on the disk", str(area.error), "")
+    else:
+        yield Finding(area.name, "", area.start, "a file system", "none that is known here", "")
