@@ -16,6 +16,7 @@ import errno
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -30,6 +31,9 @@ less than reading it.
 """
 
 _ZEROS = memoryview(bytes(64 << 10))
+
+_READAHEAD = 128 << 10
+"""Bytes that the kernel reads ahead at a time, as it is set by default: of more it reads no more."""
 
 HostPath: TypeAlias = str | bytes | os.PathLike[str]
 """A path on the host, as callers give it; not pathlib's own type, whose import takes 4 ms."""
@@ -213,6 +217,17 @@ class HandleSlice:
     def chunks(self, start: int, stop: int) -> Iterator[Buffer]:
         yield from _read_chunks(self.file.fd, self.offset + start, self.offset + stop, self)
         self.verify()
+
+    def peek(self, view: memoryview, start: int) -> None:
+        """Fill ``view`` with bytes from ``start`` on; whoever has looked at all he wants calls ``verify``."""
+        _fill(self.file.fd, view, self.offset + start, self)
+
+    def expect(self, start: int, stop: int) -> None:
+        """Have the kernel read all of [start, stop) soon, though only parts of it are peeked at."""
+        for offset in range(self.offset + start, self.offset + stop, _READAHEAD):
+            count = min(_READAHEAD, self.offset + stop - offset)
+            with suppress(OSError):  # advice: a file that takes none is read all the same
+                os.posix_fadvise(self.file.fd, offset, count, os.POSIX_FADV_WILLNEED)
 
     def unreadable(self, fd: int, error: OSError | None) -> SourceError:
         """Return the error for a read that failed, or (None) that met the end of the file too early."""

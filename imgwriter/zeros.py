@@ -5,7 +5,8 @@
     before   ├──────── extent ────────────────┤        reads: data | 0 | 0 | data | data
     after    ├ data ┤         ├─── data ──────┤        the same Data, two parts of it
 
-All of the volume is read once, a chunk at a time; when it is written the bytes come from the page cache.
+Most blocks of a file tell by their first bytes that they are not zero: the others are read whole. Other data,
+which may have to be decompressed, is produced a chunk at a time.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from imgwriter.extent import CHUNK, Buffer, Data, Extent, Volume
+from imgwriter.filedata import HandleSlice
 from imgwriter.units import KiB, align_up
 
 BLOCK = 64 * KiB
 """The usual cluster of a qcow2, and a step that does not cut files into pieces too small to move."""
+
+_HEAD = 4 * KiB
+"""Bytes of a block that are looked at first: a page, which the kernel has to find for less, too."""
 
 
 def drop_zeros(
@@ -25,10 +30,10 @@ def drop_zeros(
     """Return a volume of the same bytes whose extents have no block that is all zero.
 
     Args:
-        volume: All of its extents are read.
+        volume: All of its extents are looked at.
         block: Bytes of a block, counted from the start of the volume: best the target's cluster. What an
             extent has of a block at its own start and end counts as a block.
-        progress: Called after each chunk that is read, with its bytes.
+        progress: Called after each chunk or block, with its bytes.
 
     Raises:
         SourceError: A source cannot be read, or is not what was scanned.
@@ -39,7 +44,11 @@ def drop_zeros(
     zero_block = zeros[:block]
     extents = []
     for e in volume.extents:
-        for start, stop in _joined(_runs(e, block, zeros, zero_block, progress)):
+        if isinstance(e.data, HandleSlice) and block >= BLOCK:
+            runs = _runs_of_file(e, e.data, block, zeros, progress)
+        else:
+            runs = _runs(e, block, zeros, zero_block, progress)
+        for start, stop in _joined(runs):
             extents.append(Extent(start, stop - start, e.data, e.data_start + start - e.start, e.label))
     return Volume(volume.size, extents)
 
@@ -58,6 +67,33 @@ def _runs(
             yield from _blocks(content, low, block, zero_block)
         progress(high - low)
         low = high
+
+
+def _runs_of_file(
+    e: Extent, data: HandleSlice, block: int, zeros: bytearray, progress: Callable[[int], None]
+) -> Iterator[tuple[int, int]]:
+    """Yield what :func:`_runs` yields, having read little more than the first bytes of each block."""
+    shift = e.data_start - e.start
+    head, zero_head = memoryview(bytearray(_HEAD)), zeros[:_HEAD]
+    low = expected = e.start
+    while low < e.end:
+        high = min((low // block + 1) * block, e.end)
+        if low >= expected:
+            expected = min(max(low + CHUNK, high), e.end)
+            data.expect(low + shift, expected + shift)
+        known = high - low >= _HEAD
+        if known:
+            data.peek(head, low + shift)
+        if (known and zero_head != head) or _any(data, low + shift, high + shift, zeros):
+            yield low, high
+        progress(high - low)
+        low = high
+    data.verify()
+
+
+def _any(data: Data, start: int, stop: int, zeros: bytearray) -> bool:
+    """Return whether some byte of [start, stop) is not zero."""
+    return any(zeros[: len(piece)] != piece for piece in data.chunks(start, stop))
 
 
 def _blocks(content: memoryview, start: int, block: int, zero_block: bytearray) -> Iterator[tuple[int, int]]:

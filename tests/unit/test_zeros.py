@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from imgwriter.errors import SourceChangedError
 from imgwriter.extent import CHUNK, Buffer, Bytes, Extent, Volume, extent
 from imgwriter.filedata import Concatenated, HandleSlice
 from imgwriter.readers import open_image
@@ -85,6 +86,28 @@ def test_any_block(tmp_path: Path, block: int) -> None:
     found = drop_zeros(Volume(len(disk), [extent(0, Bytes(disk), "disk")]), block)
     assert {n for e in found.extents for n in range(e.start // block, (e.end - 1) // block + 1)} == expected
     assert content(found) == disk
+
+
+@pytest.mark.parametrize("at", [0, 511, 4095, 4096, BLOCK - 1])
+@pytest.mark.parametrize("size", [1, 4095, 4096, 4097, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK])
+def test_the_last_block_of_a_file_may_be_short(tmp_path: Path, size: int, at: int) -> None:
+    disk = bytearray(BLOCK + size)
+    disk[BLOCK + at % size] = 7
+    path = tmp_path / "disk"
+    path.write_bytes(disk)
+    found = drop_zeros(open_image(bytes(path)).volume)
+    assert [(e.start, e.end) for e in found.extents] == [(BLOCK, BLOCK + min(size, BLOCK))]
+    assert content(found) == disk
+
+
+@pytest.mark.parametrize("content", [b"text" * BLOCK, bytes(4 * BLOCK)], ids=["told by its start", "zeros"])
+def test_a_file_that_changes_meanwhile(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(content)
+    volume = open_image(bytes(path)).volume
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(SourceChangedError, match="changed between scan and copy"):
+        drop_zeros(volume)
 
 
 def test_data_in_many_pieces() -> None:
