@@ -4,6 +4,7 @@
 
     ImageSpec ── plan_image ──> ImagePlan ── volume() ──> Volume ── encoder.encode ── sink ──> the file
                  scan, decide   (a value)    encode                 its container      write
+                                    └── install_boot_loader: in a guest, where only that can; another plan
 
 Everything that can be refused is refused by :func:`plan_image`. It reads the trees' metadata and decides all
 the rest by arithmetic; a plan of a disk of 16 TiB costs what its content costs. Nothing here decides how a
@@ -19,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from imgwriter import encoder, sidecar, sink
+from imgwriter import encoder, sidecar, sink, spec_boot
 from imgwriter.deferred import Deferred
 from imgwriter.errors import OutputError, show
 from imgwriter.extent import Volume
@@ -59,18 +60,21 @@ class Result:
     seconds: float
 
 
-def build_image(spec: ImageSpec, progress: Progress | None = None) -> Result:
+def build_image(
+    spec: ImageSpec, progress: Progress | None = None, stages: Callable[[str], None] | None = None
+) -> Result:
     """Make the image that ``spec`` asks for, replacing one that is there, or change nothing.
 
     Args:
         spec: What to make.
         progress: Called a few times a second while the image is written, in this thread.
+        stages: Told of each stage of a guest, where one installs the boot loader.
 
     Raises:
         ImgwriterError: It cannot be made; the message says why and what to change.
     """
     started = time.monotonic()
-    return write_image(plan_image(spec), progress, started)
+    return write_image(install_boot_loader(plan_image(spec), stages), progress, started)
 
 
 def plan_image(spec: ImageSpec) -> ImagePlan:
@@ -84,7 +88,36 @@ def plan_image(spec: ImageSpec) -> ImagePlan:
     check_table(spec)
     _check_manifest(spec)
     sources = read_sources(spec)
-    return plan_disk(spec, sources.trees, (*_output_warnings(spec), *sources.warnings))
+    warnings = (*_output_warnings(spec), *sources.warnings)
+    if spec.boot_choice.loader in spec_boot.WITHOUT_GUEST:
+        from imgwriter.boot_files import with_boot_loader  # what only a boot loader needs
+
+        trees, installed = with_boot_loader(spec, sources.trees)
+        return plan_disk(spec, trees, (*warnings, *installed.warnings), installed)
+    return plan_disk(spec, sources.trees, warnings)
+
+
+def install_boot_loader(plan: ImagePlan, stages: Callable[[str], None] | None = None) -> ImagePlan:
+    """Run the image's own installer of its boot loader in a guest, where one is asked for.
+
+    Args:
+        plan: From :func:`plan_image`; not to be used any more afterwards.
+        stages: Told of each stage of the guest.
+
+    Returns:
+        The plan of the image with what was installed; the same plan where no guest is asked for.
+
+    Raises:
+        GuestError: The guest or the installer failed.
+        SourceError: What the guest needs is missing, or what the installer did cannot be taken over.
+        CapacityError: The image does not fit any more with what was installed.
+        OutputError: There is no room for the scratch disk.
+    """
+    if plan.spec.boot_choice.loader != spec_boot.GUEST:
+        return plan
+    from imgwriter.install import run_installer  # readers, and all about guests: most images have none
+
+    return run_installer(plan, stages)
 
 
 def write_image(plan: ImagePlan, progress: Progress | None = None, started: float | None = None) -> Result:

@@ -158,7 +158,7 @@ def _build(arguments: Namespace) -> int:
     spec = to_spec(arguments, dict(os.environ))
     # Only after the request is known to make sense: it takes longer than all before.
     from imgwriter import report
-    from imgwriter.build import plan_image, write_image
+    from imgwriter.build import install_boot_loader, plan_image, write_image
 
     with _collection_paused():
         started = time.monotonic()
@@ -169,6 +169,11 @@ def _build(arguments: Namespace) -> int:
         if not arguments.dry_run:
             if spec.streams:
                 _refuse_terminal()
+            known = len(plan.warnings)
+            with _stages(arguments) as stages:
+                plan = install_boot_loader(plan, stages)
+            for warning in plan.warnings[known:]:
+                _complain(f"warning: {warning}")
             with _progress(arguments, "writing") as progress:
                 result = write_image(plan, progress, started)
         text, document = report.text(plan, result), report.document(plan, result)
@@ -253,7 +258,61 @@ def _differ(arguments: Namespace, same: bool) -> int:
     return REFUSED
 
 
-_COMMANDS = {"build": _build, "convert": _convert, "diff": _diff, "schema": _schema}
+def _fuzz(arguments: Namespace) -> int:
+    return _FUZZ[arguments.fuzz_command](arguments)
+
+
+def _fuzz_corpus(arguments: Namespace) -> int:
+    from imgwriter.fuzz.corpus import write_corpus
+    from imgwriter.options.fuzz import to_corpus_spec
+
+    spec = to_corpus_spec(arguments)
+    with _progress(arguments, "writing") as progress:
+        corpus = write_corpus(spec, progress)
+    return _report(arguments, corpus.text(), corpus.document(), streamed=False)
+
+
+def _fuzz_dictionary(_arguments: Namespace) -> int:
+    from imgwriter.fuzz.dictionary import dictionary
+
+    return _printed(dictionary())
+
+
+_FUZZ = {"corpus": _fuzz_corpus, "dictionary": _fuzz_dictionary}
+
+def _verify(arguments: Namespace) -> int:
+    from imgwriter.verify import report
+    from imgwriter.verify.image import verify_image
+
+    try:
+        with _progress(arguments, "verifying") as progress:
+            verified = verify_image(
+                os.fsencode(arguments.image),
+                arguments.input_format,
+                sector_size=arguments.sector_size,
+                partition=arguments.partition,
+                progress=progress,
+            )
+    except ImgwriterError as error:
+        if isinstance(error, PlanInvariantError):
+            raise
+        _show_traceback(arguments.debug)
+        _complain(str(error))
+        return USAGE  # 1 says that there are findings
+    if arguments.json:
+        import json
+
+        _printed(json.dumps(report.document(verified), indent=2))
+    elif not arguments.quiet:
+        _printed(report.text(verified))
+    if verified.error:
+        _complain(verified.error)
+    if verified.findings:
+        return REFUSED
+    return USAGE if verified.error else DONE
+
+
+_COMMANDS = {"build": _build, "convert": _convert, "diff": _diff, "fuzz": _fuzz, "schema": _schema, "verify": _verify}
 
 
 @contextmanager
@@ -279,7 +338,7 @@ def _report(arguments: Namespace, text: str, document: Mapping[str, object], str
         import json
 
         return tell(json.dumps(document, indent=2))
-    if arguments.quiet and not arguments.dry_run:
+    if arguments.quiet and not getattr(arguments, "dry_run", False):
         return DONE
     return tell(text)
 
@@ -310,6 +369,25 @@ def _progress(arguments: Namespace, verb: str) -> Iterator[Progress | None]:
             bar.update(task, description=files, completed=done.bytes, total=total.bytes, refresh=True)
 
         yield show_progress
+
+
+@contextmanager
+def _stages(arguments: Namespace) -> Iterator[Callable[[str], None] | None]:
+    """Give a function that shows the stage of a guest on a terminal, else None."""
+    if arguments.quiet or not sys.stderr.isatty():
+        yield None
+        return
+
+    def show_stage(stage: str) -> None:
+        # One line that each stage takes over: carriage return, erase to its end (ECMA-48, EL).
+        sys.stderr.write(f"\r\x1b[Kguest: {stage} ...")
+        sys.stderr.flush()
+
+    try:
+        yield show_stage
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
 
 
 def _printed(text: str) -> int:

@@ -11,7 +11,7 @@ Everything is arithmetic over values; nothing is read or written.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
@@ -29,6 +29,9 @@ from imgwriter.units import MiB
 ESP_LABEL = "ESP"
 BOOT_LABEL = "BOOT"
 """Labels of the FAT file systems, as nixpkgs gives them to mkfs.vfat."""
+
+_SCRATCH_ROOM = 512 * MiB
+"""Bytes for what an installer writes, beside the room that the image itself has. They cost nothing: holes."""
 
 
 class FileSystemPlan(Protocol):
@@ -75,6 +78,8 @@ class ImagePlan:
         trees: What goes into them, by role.
         warnings: Sentences about what went in otherwise than one might think.
         installed: The boot loader that is among it, or None.
+        guest_disk: The disk that a guest wrote to, where that one is kept; ``file_systems`` are then as they
+            were before.
     """
 
     spec: ImageSpec
@@ -83,6 +88,7 @@ class ImagePlan:
     trees: Mapping[Role, Inventory]
     warnings: tuple[str, ...]
     installed: Installed | None = None
+    guest_disk: Volume | None = None
 
     @property
     def path(self) -> bytes:
@@ -105,6 +111,8 @@ class ImagePlan:
 
     def volume(self) -> Volume:
         """Return the bytes of the whole disk."""
+        if self.guest_disk is not None:
+            return self.guest_disk
         composed = disk.compose_disk(
             self.layout, {f.partition.number: f.plan.volume() for f in self.file_systems}
         )
@@ -140,6 +148,25 @@ def plan_disk(
         if partition.role in trees
     )
     return ImagePlan(spec, layout, file_systems, dict(trees), warnings, installed)
+
+
+def plan_scratch(spec: ImageSpec, trees: Mapping[Role, Inventory]) -> ImagePlan:
+    """Decide the disk that a guest works on: partitions as in the image, and room where the size is open.
+
+    Raises:
+        SourceError, CapacityError: As :func:`plan_disk`.
+    """
+    if spec.disk_size is None and not spec.keep_guest_image:
+        spare = max(spec.additional_space or 0, DEFAULT_ADDITIONAL_SPACE)
+        spec = replace(spec, additional_space=spare + _SCRATCH_ROOM, size_formula="closed")
+    return plan_disk(spec, trees)
+
+
+def root_identity(spec: ImageSpec) -> tuple[str, str]:
+    """Return the root file system's UUID, as fstab has it, and its label."""
+    if spec.fs_type == "vfat":
+        return _fat_uuid(_fat_parameters(spec, "root", 0).volume_id), spec.root_label
+    return str(UUID(bytes=_ext4_parameters(spec).uuid)), spec.root_label
 
 
 def seed_of(spec: ImageSpec) -> str:

@@ -34,7 +34,7 @@ LAYERS = {
     "nix.path_info": 1, "nix.hashes": 1, "nix": 3,
     "guest": 3, "vm": 3,
     "build": 4, "convert": 4, "": 4,
-    "sources": 4, "image_plan": 4, "examine": 4, "verify": 4, "diff": 4, "map": 4, "fuzz": 4, "bootloader": 3, "install": 4,
+    "sources": 4, "image_plan": 4, "boot_files": 4, "examine": 4, "verify": 4, "diff": 4, "map": 4, "fuzz": 4, "bootloader": 3, "install": 4,
     "cli": 5, "options": 5, "report": 5, "__main__": 5,
 }  # fmt: skip
 
@@ -77,6 +77,8 @@ SIDEWAYS = {
     ("build", "install"),  # a boot loader is part of the recipe
     ("build", "sources"),  # what goes in
     ("build", "image_plan"),
+    ("build", "boot_files"),  # a loader's files, where no guest is needed
+    ("boot_files", "image_plan"),  # where partitions will stand
     ("image_plan", "sources"),  # where the image goes
     ("install", "sources"),  # where there is room for a scratch disk
     ("install", "image_plan"),  # what the guest works on, and what becomes of it
@@ -92,6 +94,9 @@ SIDEWAYS = {
 LAZY = {
     ("cli", "imgwriter.build"): "construct, pyfatfs and all the planning: --version and --help need none",
     ("cli", "imgwriter.report"): "with build",
+    ("build", "imgwriter.install"): "readers, and all about guests: most images have none",
+    ("install.guest", "imgwriter.vm"): "asyncio and qemu.qmp",
+    ("build", "imgwriter.boot_files"): "what only a boot loader needs",
     ("sources", "imgwriter.nix.system"): "what only NixOS needs",
     ("cli", "imgwriter.convert"): "as build",
     ("cli", "imgwriter.options.build"): "with the command",
@@ -102,6 +107,9 @@ LAZY = {
     ("cli", "imgwriter.diff.compare"): "the same",
     ("cli", "imgwriter.examine.opening"): "the same, for every command that looks at an image",
     ("cli", "imgwriter.options.convert"): "with the command",
+    ("cli", "imgwriter.verify"): "the readers and checkers, only for this command",
+    ("cli", "imgwriter.verify.image"): "as verify",
+    ("cli", "imgwriter.verify.report"): "as verify",
     ("cli", "imgwriter.units"): "re; only for a message",
     ("cli", "json"): "only for --json, and the schema",
     ("cli", "rich.console"): "200 ms; only where a bar is seen",

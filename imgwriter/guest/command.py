@@ -111,7 +111,8 @@ def _drive(number: int, drive: Drive) -> Iterator[str | bytes]:
     yield "-drive"
     yield options.encode() + drive.absolute.replace(b",", b",,")
     yield "-device"
-    yield f"virtio-blk-pci,drive=disk{number}"
+    size = drive.sector_size
+    yield f"virtio-blk-pci,drive=disk{number},logical_block_size={size},physical_block_size={size}"
 
 
 def _scsi_drive(number: int, drive: Drive) -> Iterator[str | bytes]:

@@ -1,0 +1,223 @@
+"""What an installer did to a tree: found by comparing, and done to the tree that the image is planned from.
+
+::
+
+    before (sources) ──┐
+                       ├─ apply ──> before, changed in place: unchanged files keep their sources
+    after  (scratch) ──┘            what is new or another refers to the scratch disk
+
+A file that nobody touched is told by its change time: imgwriter writes it, and the kernel sets it with every
+change; no program can set it back. What the kernel may have touched is compared, attributes and contents, so
+that only what differs counts. FAT has no such time, and no attributes: names and contents are compared.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from imgwriter.bootloader.outcome import Change
+from imgwriter.ext4.tree_reader import Node
+from imgwriter.extent import Buffer, Data
+from imgwriter.install.noise import Noise
+from imgwriter.tree.inventory import Inode
+
+LOST_AND_FOUND = b"lost+found"
+"""Made with every ext4: it is in no tree that did not bring one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How changes are taken over.
+
+    Attributes:
+        noise: What is dropped.
+        stamped: (start, stop) in nanoseconds: times that the guest's clock had.
+        time_ns: What such times become: those of what imgwriter makes.
+        clamp_ns: The latest that other times may be, or None.
+        attributes: Whether the file system has owners, modes and change times.
+        prefix: Where it is mounted, without a leading slash: b"boot"; b"" is the root.
+    """
+
+    noise: Noise
+    stamped: tuple[int, int]
+    time_ns: int
+    clamp_ns: int | None = None
+    attributes: bool = True
+    prefix: bytes = b""
+
+    def is_stamped(self, mtime_ns: int) -> bool:
+        """Tell whether a time is the guest's clock's."""
+        return self.stamped[0] <= mtime_ns <= self.stamped[1]
+
+    def settled(self, mtime_ns: int) -> int:
+        """Return the time that something with this one gets."""
+        if self.is_stamped(mtime_ns):
+            return self.time_ns
+        return mtime_ns if self.clamp_ns is None else min(mtime_ns, self.clamp_ns)
+
+    def path(self, *names: bytes) -> bytes:
+        """Return a path in the running system."""
+        return b"/".join(name for name in (self.prefix, *names) if name)
+
+
+def apply(before: Inode, after: Inode, rules: Rules) -> list[Change]:
+    """Change ``before`` into what ``after`` is, but for noise.
+
+    Args:
+        before: The root directory that the scratch disk was written from; changed in place.
+        after: The root directory that was read from it. Parts of it become parts of ``before``.
+        rules: How.
+
+    Returns:
+        What was changed, in the order of paths.
+
+    Raises:
+        SourceError, FormatError: A source or the scratch disk cannot be read.
+    """
+    return _Application(rules).directory(before, after)
+
+
+class _Application:
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.changes: list[Change] = []
+        # What an inode of the scratch disk is in the result: names of one file stay names of one file.
+        self.known: dict[int, Inode] = {}
+
+    def directory(self, before: Inode, after: Inode) -> list[Change]:
+        pending = [(before, after, b"")]
+        while pending:
+            old, new, path = pending.pop()
+            pending += reversed(self._one_directory(old, new, path))
+        return sorted(self.changes, key=lambda change: change.path)
+
+    def _one_directory(self, old: Inode, new: Inode, path: bytes) -> list[tuple[Inode, Inode, bytes]]:
+        """Compare the names of a directory; return the subdirectories that both have."""
+        entries, found = old.entries, new.entries
+        assert entries is not None and found is not None
+        below: list[tuple[Inode, Inode, bytes]] = []
+        touched = False
+        for name in sorted(entries.keys() | found.keys()):
+            ours, theirs = entries.get(name), found.get(name)
+            full = path + b"/" + name if path else name
+            if theirs is None:
+                self._note("removed", full)
+                del entries[name]
+                touched = True
+            elif ours is not None and ours.entries is not None and theirs.entries is not None:
+                below.append((ours, theirs, full))
+            elif not self._drops(full, theirs):
+                result = self._result(ours, theirs, full)
+                if result is not ours and result is not None:
+                    self._note("changed" if ours is not None else "made", full)
+                    entries[name] = result
+                    touched = True
+        self._settle_directory(old, new, path, touched)
+        return below
+
+    def _drops(self, path: bytes, inode: Inode) -> bool:
+        if path == LOST_AND_FOUND and self.rules.attributes and not self.rules.prefix:
+            return True
+        return self.rules.noise.drops(self.rules.path(path), inode.entries is not None)
+
+    def _result(self, ours: Inode | None, theirs: Inode, path: bytes) -> Inode | None:
+        """Return what stands under a name now; None where nothing of it is kept."""
+        known = self.known.get(id(theirs))
+        if known is not None:
+            return known
+        if ours is not None and _same(ours, theirs, self.rules):
+            self.known[id(theirs)] = ours
+            return ours
+        return self._adopted(theirs, path)
+
+    def _adopted(self, inode: Inode, path: bytes) -> Inode:
+        """Return an inode of the scratch disk as it goes into the tree, with all that is below it."""
+        pending = [(inode, path)]
+        while pending:
+            each, at = pending.pop()
+            each.mtime_ns = self.rules.settled(each.mtime_ns)
+            self.known[id(each)] = each
+            entries = {} if each.entries is None else each.entries
+            for name, child in list(entries.items()):
+                full = at + b"/" + name
+                known = self.known.get(id(child))
+                if self._drops(full, child):
+                    del entries[name]
+                elif known is None:
+                    pending.append((child, full))
+                else:
+                    entries[name] = known
+        return inode
+
+    def _settle_directory(self, old: Inode, new: Inode, path: bytes, touched: bool) -> None:
+        """Take over a directory's own attributes; its time only where its names or they are others."""
+        if not self.rules.attributes:
+            if touched:
+                old.mtime_ns, old.implicit = self.rules.settled(new.mtime_ns), False
+            return
+        if self.rules.noise.drops(self.rules.path(path), True) and path:
+            return
+        other = (old.mode, old.uid, old.gid) != (new.mode, new.uid, new.gid) or not _equal(
+            old.xattrs, new.xattrs
+        )
+        set_by_hand = new.mtime_ns != old.mtime_ns and not self.rules.is_stamped(new.mtime_ns)
+        if other:
+            old.mode, old.uid, old.gid, old.xattrs = new.mode, new.uid, new.gid, new.xattrs
+        if other or set_by_hand:
+            self._note("changed", path)
+        if other or set_by_hand or touched:
+            old.mtime_ns, old.implicit = self.rules.settled(new.mtime_ns), False
+
+    def _note(self, kind: str, path: bytes) -> None:
+        self.changes.append(Change(kind, self.rules.path(path)))  # type: ignore[arg-type]  # one of three
+
+
+def _same(ours: Inode, theirs: Inode, rules: Rules) -> bool:
+    """Tell whether a file is what it was: no difference but the time at which the guest wrote the same."""
+    if stat.S_IFMT(ours.mode) != stat.S_IFMT(theirs.mode) or ours.size != theirs.size:
+        return False
+    if rules.attributes:
+        own = (ours.mode, ours.uid, ours.gid)
+        if own != (theirs.mode, theirs.uid, theirs.gid):
+            return False
+        if theirs.mtime_ns == ours.mtime_ns:
+            if isinstance(theirs, Node) and theirs.ctime_ns == ours.mtime_ns:
+                return True
+        elif not rules.is_stamped(theirs.mtime_ns):
+            return False
+        if ours.target != theirs.target or ours.rdev != theirs.rdev or not _equal(ours.xattrs, theirs.xattrs):
+            return False
+    return same_bytes(ours.data, theirs.data)
+
+
+def _equal(one: Mapping[bytes, bytes], other: Mapping[bytes, bytes]) -> bool:
+    return dict(one) == dict(other)
+
+
+def same_bytes(one: Data | None, other: Data | None) -> bool:
+    """Tell whether two contents of the same length are equal; None is nothing but zeros.
+
+    Raises:
+        SourceError, FormatError: One of them cannot be read.
+    """
+    if one is None or other is None:
+        given = one if one is not None else other
+        return given is None or not any(any(memoryview(piece)) for piece in given.chunks(0, len(given)))
+    first, second = one.chunks(0, len(one)), other.chunks(0, len(other))
+    left: Buffer = b""
+    right: Buffer = b""
+    for mine, theirs in zip_longest(first, second, fillvalue=b""):
+        left, right = _joined(left, mine), _joined(right, theirs)
+        length = min(len(left), len(right))
+        if bytes(left[:length]) != bytes(right[:length]):
+            return False
+        # A piece is valid until the next one is asked for.
+        left, right = bytes(left[length:]), bytes(right[length:])
+    return not left and not right
+
+
+def _joined(rest: Buffer, piece: Buffer) -> Buffer:
+    return bytes(rest) + bytes(piece) if rest else piece

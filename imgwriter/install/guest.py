@@ -1,0 +1,256 @@
+"""The guest that installs a boot loader, from the plan before it to the plan after it.
+
+::
+
+    plan ── what the guest needs: kernel, modules, busybox ── refused before anything is written
+         ── plan_scratch ── sink ──> scratch disk, a file without a name
+         ── vm.run_guest ──> changed in place
+         ── read back: tables, file systems, boot code ── plan_disk ──> the plan of the image
+
+The scratch disk stays open, and stays without a name, until the image is written: what the installer made is
+copied from it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from imgwriter import sink, spec_boot
+from imgwriter.bootloader.outcome import Change, Installed
+from imgwriter.disk import Partition, Role
+from imgwriter.errors import SourceError
+from imgwriter.examine.opening import Area, OpenedDisk, open_disk
+from imgwriter.extent import Patch, Volume
+from imgwriter.fat.reader import FileSystem as FatFileSystem
+from imgwriter.guest.busybox import find_busybox
+from imgwriter.guest.job import BOOT_LOADER_ENVIRONMENT, EARLIEST_CLOCK, Command, Job, Mount, shell
+from imgwriter.guest.kernel import find_kernel
+from imgwriter.guest.request import Drive, GuestRequest, GuestResult
+from imgwriter.guest.session import prepare
+from imgwriter.image_plan import ImagePlan, plan_disk, plan_scratch
+from imgwriter.install import boot_code, difference
+from imgwriter.install.block_lists import check_block_lists
+from imgwriter.install.noise import Noise
+from imgwriter.sink.stream import unnamed
+from imgwriter.sources import spool_directory
+from imgwriter.spec import HostPath, ImageSpec
+from imgwriter.tables_reader import read_table
+from imgwriter.tree.inventory import Inode, Inventory
+from imgwriter.tree.rules import NANOSECOND
+from imgwriter.units import MiB
+
+Stages = Callable[[str], None]
+"""Called with the name of each stage when it begins: "scratch", the guest's own, "read back"."""
+
+_LOG_LINES = 20
+_FAT_RESOLUTION = 2 * NANOSECOND
+_SLACK = 60 * NANOSECOND
+"""What a guest's clock may be ahead of the host's, over a whole run."""
+_ROOT = b""
+
+
+def run_installer(plan: ImagePlan, stages: Stages | None = None) -> ImagePlan:
+    """Run the installer that the plan's request asks for, in a guest; return the plan of what it leaves.
+
+    Args:
+        plan: As it is without a boot loader. Its trees are changed; do not use it any more.
+        stages: Told of each stage.
+
+    Raises:
+        GuestError: The guest or the installer failed.
+        SourceError: What the guest needs is missing, or what the installer did cannot be taken over.
+        CapacityError: The image does not fit any more with what was installed.
+        OutputError: There is no room for the scratch disk.
+    """
+    tell = stages or (lambda stage: None)
+    spec = plan.spec
+    noise = Noise.parse(spec.installer_noise)
+    scratch = plan_scratch(spec, plan.trees)
+    build_request = _guest_for(scratch)
+    with unnamed(spool_directory(spec)) as (fd, name):
+        tell("scratch")
+        sink.write_to(fd, scratch.volume(), name=name, workers=spec.workers or sink.WORKERS)
+        path = b"/proc/%d/fd/%d" % (os.getpid(), fd)
+        result = _run(build_request(path), tell)
+        tell("read back")
+        disk = open_disk(
+            path, "raw", sector_size=spec.sector_size if scratch.layout.scheme == "gpt" else None
+        )
+    installed = Installed(spec_boot.GUEST, spec.boot_choice.reason, log=result.log[-_LOG_LINES:])
+    if spec.keep_guest_image:
+        return _kept(scratch, plan.warnings, installed, disk.image.volume)
+    patches = _boot_code(scratch, disk)
+    changes = _apply(scratch, disk, noise, result)
+    trees = {role: Inventory(tree.root) for role, tree in scratch.trees.items()}
+    warnings = plan.warnings
+    if not changes and not patches:
+        warnings += ("the installer changed nothing on the disk; look at what it said with --json",)
+    installed = replace(installed, patches=tuple(patches), changes=tuple(changes))
+    return plan_disk(spec, trees, warnings, installed)
+
+
+def _kept(plan: ImagePlan, warnings: tuple[str, ...], installed: Installed, volume: Volume) -> ImagePlan:
+    warning = (
+        "the image is the disk that the guest wrote to: another build gives other bytes; files and space"
+        " in the report are those of before"
+    )
+    return replace(plan, warnings=(*warnings, warning), installed=installed, guest_disk=volume)
+
+
+# The guest
+
+
+def _guest_for(plan: ImagePlan) -> Callable[[bytes], GuestRequest]:
+    """Find what the guest boots; return what makes its request once the scratch disk has a path.
+
+    Raises:
+        SourceError: The kernel, its modules or busybox is missing.
+    """
+    spec = plan.spec
+    root = plan.trees["root"].root
+    kernel = find_kernel(
+        root,
+        toplevel=_path(spec.toplevel),
+        kernel=_path(spec.vm_kernel),
+        modules=_path(spec.vm_modules),
+    )
+    busybox = find_busybox(root, kernel.architecture, _path(spec.vm_busybox))
+    job = job_of(plan)
+
+    def request(path: bytes) -> GuestRequest:
+        return prepare(
+            job,
+            Drive(path, "raw", spec.sector_size),
+            kernel,
+            busybox,
+            memory=spec.mem_size * MiB,
+            accelerator=spec.accel,  # type: ignore[arg-type]  # the request was checked
+            timeout=spec.vm_timeout,
+            sandbox=spec.qemu_sandbox == "on",
+            qemu=_path(spec.vm_qemu),
+        )
+
+    # Modules are looked for here as well: before a scratch disk is written.
+    request(b"")
+    return request
+
+
+def job_of(plan: ImagePlan) -> Job:
+    """Return what the guest does on the plan's disk."""
+    spec = plan.spec
+    mounts = {role: _mount(plan, role, path) for role, path in _places(spec).items() if role in plan.trees}
+    return Job(
+        mounts.pop("root"),
+        tuple(_commands(spec)),
+        tuple(mounts.values()),
+        clock=spec.time,
+    )
+
+
+def _places(spec: ImageSpec) -> Mapping[Role, bytes]:
+    """Return where each file system is in the running system, by role."""
+    return {"root": b"/", "esp": spec_boot.esp_mount(spec), "boot": os.fsencode(spec.boot_mount)}
+
+
+def _mount(plan: ImagePlan, role: Role, path: bytes) -> Mount:
+    partition = plan.layout.partition(role)
+    file_system = plan.file_system(partition)
+    fs_type = plan.spec.fs_type if role == "root" else "vfat"
+    uuid, label = ("", "") if file_system is None else (file_system.uuid, file_system.label)
+    return Mount(partition.number, fs_type, path, uuid, label, plan.layout.partuuid(partition) or "")
+
+
+def _commands(spec: ImageSpec) -> list[Command]:
+    commands = []
+    if spec.activate and spec.toplevel is not None:
+        commands.append(Command((f"{spec.toplevel}/activate",), "activate", required=False))
+    if spec.boot_command is not None:
+        commands.append(shell(spec.boot_command))
+    else:
+        commands.append(Command((spec_boot.SYSTEM_INSTALLER, "boot"), environment=BOOT_LOADER_ENVIRONMENT))
+    return commands
+
+
+def _path(given: HostPath | None) -> bytes | None:
+    return None if given is None else os.fsencode(given)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A guest that did its job, and what its clock showed meanwhile, in nanoseconds since the epoch."""
+
+    log: tuple[str, ...]
+    stamped: tuple[int, int]
+
+
+def _run(request: GuestRequest, stages: Stages) -> _Run:
+    from imgwriter.vm import run_guest  # asyncio and qemu.qmp: paid where a guest is run
+
+    started = time.monotonic_ns()
+    result: GuestResult = run_guest(request, stages)
+    start = max(request.clock, EARLIEST_CLOCK) * NANOSECOND
+    return _Run(result.log, (start, start + time.monotonic_ns() - started + _SLACK))
+
+
+# What it did
+
+
+def _boot_code(plan: ImagePlan, disk: OpenedDisk) -> list[Patch]:
+    before = plan.volume()
+    sector_size = plan.spec.sector_size if plan.layout.scheme == "gpt" else None
+    boot_code.check_table(read_table(before, sector_size), disk.table)
+    fats = {a.number: a.file_system for a in disk.areas if isinstance(a.file_system, FatFileSystem)}
+    patches = boot_code.compare(before, disk.image.volume, boot_code.regions(plan.layout, fats))
+    check_block_lists(disk.image.volume, plan.layout, patches)
+    end = max(p.end for p in plan.layout.partitions)
+    if any(patch.end > end for patch in patches):
+        raise SourceError(
+            f"the installer wrote behind the last partition, which ends at byte {end:,}: that place depends on"
+            " the disk's size; keep the disk that it wrote to with --keep-guest-image"
+        )
+    return patches
+
+
+def _apply(plan: ImagePlan, disk: OpenedDisk, noise: Noise, run: _Run) -> list[Change]:
+    """Do to the plan's trees what the installer did to the scratch disk."""
+    spec = plan.spec
+    changes: list[Change] = []
+    for role, path in _places(spec).items():
+        if role not in plan.trees:
+            continue
+        tree, is_fat = _read_back(disk, plan.layout.partition(role))
+        start, stop = run.stamped
+        rules = difference.Rules(
+            noise,
+            (start - _FAT_RESOLUTION if is_fat else start, stop),
+            spec.time * NANOSECOND,
+            None if spec.clamp is None else spec.clamp * NANOSECOND,
+            attributes=not is_fat,
+            prefix=b"" if role == "root" else path.strip(b"/"),
+        )
+        changes += difference.apply(plan.trees[role].root, tree, rules)
+    return sorted(changes, key=lambda change: change.path)
+
+
+def _read_back(disk: OpenedDisk, partition: Partition) -> tuple[Inode, bool]:
+    """Return the tree of a partition as the guest left it, and whether it is a FAT.
+
+    Raises:
+        SourceError: There is no such file system any more.
+        FormatError: It is damaged.
+    """
+    area: Area = disk.area(partition.number)
+    if area.error is not None:
+        raise area.error
+    file_system = area.file_system
+    if file_system is None:
+        raise SourceError(
+            f"the installer left no ext4 or FAT in {area.name}, but {area.kind or 'nothing known'}; let it"
+            " leave the file systems alone"
+        )
+    if isinstance(file_system, FatFileSystem):
+        return file_system.tree(), True
+    return file_system.tree("the guest"), False
