@@ -302,7 +302,7 @@ def _verify(arguments: Namespace) -> int:
     if arguments.json:
         import json
 
-        _printed(json.dumps(report.document(verified), indent=2))
+        _printed(json.dumps(report.document(verified, imgwriter.__version__), indent=2))
     elif not arguments.quiet:
         _printed(report.text(verified))
     if verified.error:
@@ -312,7 +312,14 @@ def _verify(arguments: Namespace) -> int:
     return USAGE if verified.error else DONE
 
 
-_COMMANDS = {"build": _build, "convert": _convert, "diff": _diff, "fuzz": _fuzz, "schema": _schema, "verify": _verify}
+_COMMANDS = {
+    "build": _build,
+    "convert": _convert,
+    "diff": _diff,
+    "fuzz": _fuzz,
+    "schema": _schema,
+    "verify": _verify,
+}
 
 
 @contextmanager

@@ -10,8 +10,10 @@ from __future__ import annotations
 from imgwriter.options.build import add_build
 from imgwriter.options.convert import add_convert
 from imgwriter.options.diff import add_diff
+from imgwriter.options.fuzz import add_fuzz
 from imgwriter.options.parser import Parser
 from imgwriter.options.schema import add_schema
+from imgwriter.options.verify import add_verify
 
 __all__ = ["Parser", "make_parser"]
 
@@ -29,5 +31,7 @@ def make_parser() -> Parser:
     add_build(commands)
     add_convert(commands)
     add_diff(commands)
+    add_fuzz(commands)
     add_schema(commands)
+    add_verify(commands)
     return parser

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import imgwriter
 from imgwriter.errors import show
 from imgwriter.findings import Finding
 from imgwriter.units import format_size
@@ -36,11 +35,11 @@ def summary(report: Report) -> str:
     return f"{_counted(report.findings, 'finding')}, {_counted(report.notes, 'note')}"
 
 
-def document(report: Report) -> dict[str, Any]:
-    """Return the document of ``--json``. docs/command-line.md describes its fields."""
+def document(report: Report, version: str) -> dict[str, Any]:
+    """Return the document of ``--json``; ``version`` is imgwriter's. docs/command-line.md has its fields."""
     return {
         "schema": SCHEMA,
-        "imgwriter": imgwriter.__version__,
+        "imgwriter": version,
         "path": os.fsdecode(report.path),
         "format": report.format,
         "size": report.size,
