@@ -7,6 +7,7 @@ it is UTF-8, and where that is not all of it the document has the bytes as well.
 from __future__ import annotations
 
 import base64
+import json
 import stat
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -180,6 +181,11 @@ def document(entry: Entry) -> Document:
         found["short_name"] = inode.details.short_name.decode("cp437")
         found["created_ns"] = inode.details.created_ns
     return found
+
+
+def json_lines(listing: Listing) -> list[str]:
+    """Return a line of JSON for each entry."""
+    return [json.dumps(document(entry)) for entry in listing.entries]
 
 
 def kind_of(inode: Inode) -> str:
