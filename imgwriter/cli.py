@@ -24,6 +24,8 @@ from imgwriter.errors import CapacityError, ImgwriterError, OutputError, PlanInv
 
 if TYPE_CHECKING:
     from imgwriter.build import Progress
+    from imgwriter.examine.browse import Browser
+    from imgwriter.examine.opening import OpenedDisk
     from imgwriter.filedata import Amount
 
 DONE = 0
@@ -312,11 +314,104 @@ def _verify(arguments: Namespace) -> int:
     return USAGE if verified.error else DONE
 
 
+def _inspect(arguments: Namespace) -> int:
+    from imgwriter.examine.inspection import document
+    from imgwriter.examine.inspection_text import text
+
+    found = document(_opened(arguments))
+    if not arguments.json:
+        return _printed(text(found))
+    import json
+
+    return _printed(json.dumps({"schema": 1, "imgwriter": imgwriter.__version__} | found, indent=2))
+
+
+def _ls(arguments: Namespace) -> int:
+    from imgwriter.examine import listing
+
+    with _collection_paused():
+        browser = _browser(arguments)
+        paths = [os.fsencode(path) for path in arguments.paths] or [b"/"]
+        titled = arguments.recursive or len(paths) > 1
+        listings = listing.listings(
+            browser, paths, long=arguments.long, itself=arguments.directory, recursive=arguments.recursive
+        )
+        for number, each in enumerate(listings):
+            if arguments.json:
+                lines = listing.json_lines(each)
+            else:
+                lines = listing.text(each, long=arguments.long, titled=titled)
+                lines = [*([""] if number else []), *lines]
+            if lines:
+                _printed("\n".join(lines))
+    return DONE
+
+
+def _cat(arguments: Namespace) -> int:
+    from imgwriter import sink
+    from imgwriter.examine.contents import concatenated
+
+    paths = [os.fsencode(path) for path in arguments.paths]
+    sink.stream(concatenated(_browser(arguments), paths), STANDARD_OUTPUT)
+    return DONE
+
+
+def _extract(arguments: Namespace) -> int:
+    from imgwriter.examine.extraction import to_directory, to_tar
+    from imgwriter.examine.selection import select
+
+    to_stdout = arguments.to_tar == "-"
+    if arguments.to_tar is not None and (arguments.owner or arguments.overwrite):
+        _complain("--owner and --overwrite are of a directory; a tar has the image's owners: leave them out")
+        return USAGE
+    if to_stdout:
+        _refuse_terminal()
+    with _collection_paused():
+        inventory = select(_browser(arguments), [os.fsencode(path) for path in arguments.paths])
+        with _progress(arguments, "extracting") as progress:
+            if arguments.to_tar is not None:
+                target = STANDARD_OUTPUT if to_stdout else os.fsencode(arguments.to_tar)
+                extracted = to_tar(inventory, target, progress)
+            else:
+                extracted = to_directory(
+                    inventory,
+                    os.fsencode(arguments.output),
+                    owner=arguments.owner,
+                    overwrite=arguments.overwrite,
+                    progress=progress,
+                )
+    for warning in extracted.warnings:
+        _complain(f"warning: {warning}")
+    if arguments.quiet:
+        return DONE
+    return (_told if to_stdout else _printed)(extracted.summary)
+
+
+def _opened(arguments: Namespace) -> OpenedDisk:
+    from imgwriter.examine.opening import open_disk
+
+    return open_disk(
+        os.fsencode(arguments.image), arguments.input_format, sector_size=arguments.sector_size
+    )
+
+
+def _browser(arguments: Namespace) -> Browser:
+    from imgwriter.examine.browse import Browser
+    from imgwriter.examine.choice import choose
+
+    area, file_system = choose(_opened(arguments), arguments.partition)
+    return Browser(file_system, f"{area.name} of {show(os.fsencode(arguments.image))}")
+
+
 _COMMANDS = {
     "build": _build,
+    "cat": _cat,
     "convert": _convert,
     "diff": _diff,
+    "extract": _extract,
     "fuzz": _fuzz,
+    "inspect": _inspect,
+    "ls": _ls,
     "schema": _schema,
     "verify": _verify,
 }

@@ -11,6 +11,7 @@ from imgwriter.options.build import add_build
 from imgwriter.options.convert import add_convert
 from imgwriter.options.diff import add_diff
 from imgwriter.options.fuzz import add_fuzz
+from imgwriter.options.examine import add_cat, add_extract, add_inspect, add_ls
 from imgwriter.options.parser import Parser
 from imgwriter.options.schema import add_schema
 from imgwriter.options.verify import add_verify
@@ -32,6 +33,10 @@ def make_parser() -> Parser:
     add_convert(commands)
     add_diff(commands)
     add_fuzz(commands)
+    add_inspect(commands)
+    add_ls(commands)
+    add_cat(commands)
+    add_extract(commands)
     add_schema(commands)
     add_verify(commands)
     return parser
