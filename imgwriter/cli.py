@@ -112,7 +112,7 @@ def _guarded(arguments: Namespace, command: Callable[[Namespace], int]) -> int:
             return command(arguments)
     except Stopped as stop:
         name = signal.Signals(stop.number).name
-        _complain(f"stopped by {name}; no unfinished file is left behind")
+        _complain(f"stopped by {name}; {_notes(stop) or 'no unfinished file is left behind'}")
         return SIGNALLED + stop.number
     except BrokenPipeError:
         _forget_stdout()
@@ -124,6 +124,8 @@ def _guarded(arguments: Namespace, command: Callable[[Namespace], int]) -> int:
         _complain(str(error))
         if isinstance(error, CapacityError) and error.largest:
             print(_largest(error.largest), file=sys.stderr)
+        if notes := _notes(error):
+            _complain(notes)
         return REFUSED
     except MemoryError:
         _show_traceback(debug)
@@ -390,9 +392,7 @@ def _extract(arguments: Namespace) -> int:
 def _opened(arguments: Namespace) -> OpenedDisk:
     from imgwriter.examine.opening import open_disk
 
-    return open_disk(
-        os.fsencode(arguments.image), arguments.input_format, sector_size=arguments.sector_size
-    )
+    return open_disk(os.fsencode(arguments.image), arguments.input_format, sector_size=arguments.sector_size)
 
 
 def _browser(arguments: Namespace) -> Browser:
@@ -524,6 +524,11 @@ def _refuse_terminal() -> None:
 
 def _complain(message: str) -> None:
     print(f"imgwriter: {show(os.fsencode(message))}", file=sys.stderr)
+
+
+def _notes(error: BaseException) -> str:
+    """Return what was added to an error on its way: what was left behind."""
+    return "; ".join(getattr(error, "__notes__", ()))
 
 
 def _largest(largest: Sequence[tuple[int, bytes]]) -> str:
