@@ -72,6 +72,7 @@ SIDEWAYS = {
     ("verify", "examine"),  # an image is opened in one way
     ("diff", "examine"),
     ("map", "examine"),
+    ("fuzz", ""),  # the version, for the manifest
     ("fuzz", "examine"),
     ("fuzz", "verify"),  # what imgwriter itself says of a case
     ("build", "install"),  # a boot loader is part of the recipe
@@ -127,6 +128,10 @@ LAZY = {
     ("options.build", "imgwriter.spec"): "dataclasses: 20 ms that --version does without",
     ("values", "uuid"): "only where an identifier is given",
     ("", "importlib"): "the public names are imported when asked for: 100 ms that --version does without",
+    ("cli", "imgwriter.fuzz.corpus"): "only for this command",
+    ("cli", "imgwriter.fuzz.dictionary"): "only for this command",
+    ("cli", "imgwriter.options.fuzz"): "with the command",
+    ("options.fuzz", "imgwriter.fuzz.corpus"): "all of the formats, only for this command",
     ("sink.stream", "tempfile"): "only where a compressed image goes into a pipe",
     ("tree.scan", "imgwriter.tree.tarball"): "20 ms; only where a tar is given",
     ("tree.compression", "zstandard"): "30 ms; only for .tar.zst",

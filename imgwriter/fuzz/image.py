@@ -18,6 +18,10 @@ from typing import Literal, NamedTuple, Self, TypeAlias
 from imgwriter.errors import SpecError
 from imgwriter.extent import Extent, Patch, Volume, overlay
 from imgwriter.fuzz.record import Record
+from imgwriter.units import div_ceil
+
+PAGE = 4096
+"""Bytes that are written at once where a record is: the block of most file systems, so that holes stay."""
 
 Verdict: TypeAlias = Literal["accept", "backup", "refuse"]
 """What a correct reader does: take the image, take the spare copy of what is damaged, or take nothing."""
@@ -82,7 +86,7 @@ class Image:
         return self._with({**self.records, name: Placed(offset, record.replace(**fields))})
 
     def moved(self, name: str, offset: int) -> Self:
-        """Return the image with a record at another place, in bytes."""
+        """Return the image with a record at another place, in bytes from 0 on."""
         return self._with({**self.records, name: Placed(offset, self[name])})
 
     def placed(self, name: str, offset: int, record: Record) -> Self:
@@ -117,12 +121,13 @@ class Image:
         return None
 
     def volume(self) -> Volume:
-        """Return the image's bytes; what is zero at the end of a record is in no extent."""
-        result = Volume(self.size, _cut(self.base, self.size))
-        for name, (offset, record) in self.records.items():
-            content = record.content[: max(self.size - offset, 0)] if offset >= 0 else b""
-            result = overlay(result, _patches(result, offset, content, name))
-        return result
+        """Return the image's bytes; pages of it that no record touches are as they are in the base."""
+        base = Volume(self.size, _cut(self.base, self.size))
+        pages: dict[int, bytearray] = {}
+        for offset, record in self.records.values():
+            _paint(pages, base, offset, record.content)
+        patches = [Patch(number * PAGE, bytes(page), "records") for number, page in pages.items()]
+        return overlay(base, patches)
 
     def content(self) -> bytes:
         """Return the image's bytes, all of them."""
@@ -138,12 +143,16 @@ class Image:
         return found
 
 
-def _patches(volume: Volume, offset: int, content: bytes, name: str) -> list[Patch]:
-    """Return what puts a record in: all of it over other bytes, else as far as it is not zero."""
-    end = offset + len(content)
-    if not any(e.start < end and offset < e.end for e in volume.extents):
-        content = content.rstrip(b"\0")
-    return [Patch(offset, content, name)] if content else []
+def _paint(pages: dict[int, bytearray], base: Volume, offset: int, content: bytes) -> None:
+    """Put bytes into the pages that they touch; what lies beyond the base's size is left out."""
+    end = min(offset + len(content), base.size)
+    for number in range(offset // PAGE, div_ceil(end, PAGE) if end > offset else 0):
+        start = number * PAGE
+        page = pages.get(number)
+        if page is None:
+            page = pages[number] = bytearray(base.read(start, min(PAGE, base.size - start)))
+        low, high = max(offset, start), min(end, start + PAGE)
+        page[low - start : high - start] = content[low - offset : high - offset]
 
 
 def _cut(volume: Volume, size: int) -> list[Extent]:
