@@ -19,13 +19,10 @@ from imgwriter.bootloader.grub import install as grub
 from imgwriter.bootloader.outcome import Installed
 from imgwriter.bootloader.target import LoaderOptions, Target
 from imgwriter.disk import Role
-from imgwriter.errors import SpecError
 from imgwriter.tree.inventory import Inode
 
 LOADERS = (grub.BIOS, grub.EFI, systemd_boot.NAME)
 """The names that :func:`install` takes."""
-
-_ARCHITECTURE = "x86_64"
 
 
 def install(name: str, trees: Mapping[Role, Inode], target: Target, options: LoaderOptions) -> Installed:
@@ -43,11 +40,6 @@ def install(name: str, trees: Mapping[Role, Inode], target: Target, options: Loa
         SourceError: The tree lacks the loader or a kernel, or something is in a file's place.
         CapacityError: Its boot code does not fit.
     """
-    if target.architecture != _ARCHITECTURE:
-        raise SpecError(
-            f"boot loader {name!r} is installed for {_ARCHITECTURE}, not {target.architecture}; install it in"
-            " a guest (boot loader 'guest')"
-        )
     if name == systemd_boot.NAME:
         return systemd_boot.install(trees, target, options)
     return grub.install(name, trees, target, options)

@@ -2,7 +2,7 @@
 
 ::
 
-    ESP    EFI/systemd/systemd-bootx64.efi   EFI/BOOT/BOOTX64.EFI   loader/loader.conf
+    ESP    EFI/systemd/systemd-bootx64.efi   EFI/BOOT/BOOTX64.EFI   loader/loader.conf    (or aa64, AA64)
     $BOOT  loader/entries/*.conf   loader/entries.srel   kernels and initramfs
 
 $BOOT is the XBOOTLDR partition where the table has one, else the ESP: the loader reads FAT alone, so that
@@ -33,8 +33,11 @@ from imgwriter.tree.lookup import Lookup
 NAME = "systemd-boot"
 TABLES = ("efi", "efixbootldr", "hybrid")
 
-PROGRAM = b"lib/systemd/boot/efi/systemd-bootx64.efi"
+PROGRAMS = b"lib/systemd/boot/efi/"
 """Where systemd keeps it, in usr or in a NixOS system's systemd."""
+
+MACHINES = (b"x64", b"aa64")
+"""What UEFI calls the kinds of machines, in the names of files. Spec: UEFI 2.10, 3.5.1.1, table 3.2."""
 
 ENTRIES = b"loader/entries/"
 _TYPE_1 = b"type1\n"
@@ -67,13 +70,13 @@ class Files:
     """All that is written.
 
     Attributes:
-        program: systemd-boot.
+        programs: systemd-boot, by the kind of machine.
         loader_conf: The content of loader.conf.
         entries: The menu.
         uses_boot: Whether entries and kernels go to the XBOOTLDR partition.
     """
 
-    program: Inode
+    programs: Mapping[bytes, Inode]
     loader_conf: bytes
     entries: Sequence[Entry]
     uses_boot: bool
@@ -109,8 +112,9 @@ def _write(trees: Mapping[Role, Inode], target: Target, files: Files) -> None:
     esp = boot = Destination(trees["esp"], "the ESP", target.mtime_ns, folds_case=True)
     if files.uses_boot:
         boot = Destination(trees["boot"], "the XBOOTLDR partition", target.mtime_ns, folds_case=True)
-    esp.copy(b"EFI/systemd/systemd-bootx64.efi", files.program)
-    esp.copy(b"EFI/BOOT/BOOTX64.EFI", files.program)
+    for machine, program in files.programs.items():
+        esp.copy(b"EFI/systemd/systemd-boot%b.efi" % machine, program)
+        esp.copy(b"EFI/BOOT/BOOT%b.EFI" % machine.upper(), program)
     if esp.find(b"loader/loader.conf") is None:
         esp.text(b"loader/loader.conf", files.loader_conf)
     boot.text(b"loader/entries.srel", _TYPE_1)
@@ -126,8 +130,9 @@ def _write(trees: Mapping[Role, Inode], target: Target, files: Files) -> None:
 def _plain(root: Inode, target: Target, options: LoaderOptions, uses_boot: bool) -> Files:
     entries = list(_plain_entries(root, target, options))
     timeout = DEFAULT_TIMEOUT if options.timeout is None else options.timeout
-    conf = f"timeout {timeout}\ndefault {entries[0].name}\n"
-    return Files(_program(root, b"usr"), conf.encode("utf-8", "surrogateescape"), entries, uses_boot)
+    # No default: the newest version comes first, also when a kernel is installed later.
+    conf = f"timeout {timeout}\n"
+    return Files(_programs(root, b"usr"), conf.encode(), entries, uses_boot)
 
 
 def _plain_entries(root: Inode, target: Target, options: LoaderOptions) -> Iterator[Entry]:
@@ -165,7 +170,7 @@ def _nixos(root: Inode, target: Target, options: LoaderOptions, has_boot: bool) 
     conf += "" if builder.has_editor else "editor 0\n"
     conf += "reboot-for-bitlocker yes\n" if builder.is_bitlocker else ""
     conf += f"console-mode {builder.console_mode}\n"
-    return Files(_program(root, builder.systemd), conf.encode(), entries, uses_boot)
+    return Files(_programs(root, builder.systemd), conf.encode(), entries, uses_boot)
 
 
 def _nixos_entries(root: Inode, target: Target, options: LoaderOptions, builder: Builder) -> Iterator[Entry]:
@@ -230,16 +235,18 @@ _MAX_LINKS = 40
 # Both
 
 
-def _program(root: Inode, place: bytes) -> Inode:
-    path = place.strip(b"/") + b"/" + PROGRAM
-    program = kernels.find(root, path)
-    if program is None:
+def _programs(root: Inode, place: bytes) -> dict[bytes, Inode]:
+    directory = place.strip(b"/") + b"/" + PROGRAMS
+    paths = {machine: directory + b"systemd-boot%b.efi" % machine for machine in MACHINES}
+    found = {machine: kernels.find(root, path) for machine, path in paths.items()}
+    programs = {machine: inode for machine, inode in found.items() if inode is not None}
+    if not programs:
         raise SourceError(
-            f"the tree has no {show(path)}; install systemd-boot in it (Debian: systemd-boot-efi), or use"
-            " boot loader 'grub-efi'",
-            path,
+            f"the tree has no {show(paths[MACHINES[0]])}; install systemd-boot in it (Debian:"
+            " systemd-boot-efi), or use boot loader 'grub-efi'",
+            directory,
         )
-    return program
+    return programs
 
 
 def _file(root: Inode, path: bytes) -> Inode:

@@ -21,9 +21,6 @@ class Target:
         root_label: Its label.
         root_fs_type: "ext4", "ext3", "ext2" or "vfat".
         time: Seconds since the epoch, for what is made here.
-        architecture: What the loader runs on: "x86_64".
-        esp_mount: Where the ESP is mounted in the running system.
-        boot_mount: Where the XBOOTLDR partition is, where there is one.
         toplevel: The NixOS system's store path inside the root, or None.
     """
 
@@ -32,9 +29,6 @@ class Target:
     root_label: str
     root_fs_type: str
     time: int
-    architecture: str = "x86_64"
-    esp_mount: bytes = b"/boot"
-    boot_mount: bytes = b"/boot"
     toplevel: bytes | None = None
 
     @property

@@ -5,7 +5,7 @@
     usr/lib/grub/PLATFORM/   kernel.img  *.mod  moddep.lst "ext2: fshelp"        Debian, Fedora, Arch
     nix/store/*-grub-*/lib/grub/PLATFORM/                                        NixOS
 
-    "mimg" | offset | size | { type, size | content, padded } ...              behind the kernel
+    "mimg" | offset | size | { type, size | content, padded } ...           behind the kernel in an image
                                 0 module   2 configuration   3 prefix
 
 Spec: GRUB, include/grub/kernel.h (struct grub_module_info32, _info64, grub_module_header); docs/grub-dev.texi.
