@@ -8,7 +8,7 @@
     "mimg" | offset | size | { type, size | content, padded } ...           behind the kernel in an image
                                 0 module   2 configuration   3 prefix
 
-Spec: GRUB, include/grub/kernel.h (struct grub_module_info32, _info64, grub_module_header); docs/grub-dev.texi.
+Spec: GRUB, include/grub/kernel.h: struct grub_module_info32, grub_module_info64, grub_module_header.
 """
 
 from __future__ import annotations
