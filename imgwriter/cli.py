@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import imgwriter
 from imgwriter import options
-from imgwriter.errors import CapacityError, ImgwriterError, OutputError, PlanInvariantError, show
+from imgwriter.errors import CapacityError, GuestError, ImgwriterError, OutputError, PlanInvariantError, show
 
 if TYPE_CHECKING:
     from imgwriter.build import Progress
@@ -124,6 +124,10 @@ def _guarded(arguments: Namespace, command: Callable[[Namespace], int]) -> int:
         _complain(str(error))
         if isinstance(error, CapacityError) and error.largest:
             print(_largest(error.largest), file=sys.stderr)
+        if isinstance(error, GuestError) and error.log:
+            print(
+                "\n".join(["the guest's last lines:", *(f"  {line}" for line in error.log)]), file=sys.stderr
+            )
         if notes := _notes(error):
             _complain(notes)
         return REFUSED
@@ -283,6 +287,7 @@ def _fuzz_dictionary(_arguments: Namespace) -> int:
 
 
 _FUZZ = {"corpus": _fuzz_corpus, "dictionary": _fuzz_dictionary}
+
 
 def _verify(arguments: Namespace) -> int:
     from imgwriter.verify import report

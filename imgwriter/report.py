@@ -7,6 +7,7 @@ is added to it without notice, a field removed or changed raises ``schema``.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +62,30 @@ def document(plan: ImagePlan, result: Result | None = None) -> Document:
             "inodes": len(plan.inventory.inodes),
             "size": plan.inventory.size,
         },
+        "boot_loader": _boot_loader(plan),
         "sidecars": {} if result is None else {k: os.fsdecode(path) for k, path in result.sidecars.items()},
         "warnings": list(plan.warnings),
         "seconds": None if result is None else round(result.seconds, 3),
     }
+
+
+def _boot_loader(plan: ImagePlan) -> Document | None:
+    """Return what is told of the boot loader; None where none is installed."""
+    choice, installed = plan.spec.boot_choice, plan.installed
+    if choice.loader == "none":
+        return None
+    found: Document = {
+        "name": choice.loader,
+        "reason": choice.reason or None,
+        "installed": installed is not None,
+    }
+    if installed is not None:
+        found["changes"] = [{"kind": c.kind, "path": os.fsdecode(c.path)} for c in installed.changes]
+        found["boot_code"] = [
+            {"start": p.start, "size": len(p.content), "label": str(p.label)} for p in installed.patches
+        ]
+        found["log"] = list(installed.log)
+    return found
 
 
 def _partition(plan: ImagePlan, partition: Partition) -> Document:
@@ -145,7 +166,28 @@ def _identifiers(plan: ImagePlan, partition: Partition) -> list[Sequence[str]]:
 
 def text(plan: ImagePlan, result: Result | None) -> str:
     """Return what is printed: the table, and what was done."""
-    return f"{table(plan)}\n\n{'dry run: nothing was written' if result is None else summary(result)}"
+    lines = [
+        table(plan),
+        *boot_loader(plan),
+        "dry run: nothing was written" if result is None else summary(result),
+    ]
+    return "\n\n".join(lines)
+
+
+def boot_loader(plan: ImagePlan) -> list[str]:
+    """Return a line about the boot loader, or none where none is installed."""
+    choice, installed = plan.spec.boot_choice, plan.installed
+    if choice.loader == "none":
+        return []
+    line = f"boot loader: {choice.loader}" + (f", since {choice.reason}" if choice.reason else "")
+    if installed is None:
+        return [f"{line}; it runs when the image is written"]
+    counts = Counter(change.kind for change in installed.changes)
+    words = [f"{counts[kind]:,} {kind}" for kind in ("made", "changed", "removed") if counts[kind]]
+    code = sum(len(patch.content) for patch in installed.patches)
+    if code:
+        words.append(f"boot code {format_size(code)}")
+    return [f"{line}: {', '.join(words)}" if words else line]
 
 
 def summary(result: Result) -> str:

@@ -39,7 +39,7 @@ class Tail:
 
 
 class Status:
-    """The lines of the status port: ``stage NAME``, ``exit N``, ``fail WHY``.
+    """The lines of the status port: ``stage NAME``, ``failed NAME``, ``exit N``, ``fail WHY``.
 
     Args:
         facts: Where they are noted down.
@@ -63,10 +63,12 @@ class Status:
         self._line += rest[: _MAX_STATUS - len(self._line)]
 
     def hear(self, line: bytes) -> None:
-        """Note one line down; what is none of the three is nothing."""
+        """Note one line down; what is none of these is nothing."""
         word, _, text = line.partition(b" ")
         if word == b"stage":
             self.begin(show(text))
+        elif word == b"failed":
+            self._facts.failed = show(text)
         elif word == b"fail":
             self._facts.failure = show(text)
         elif word == b"exit" and text.isdigit() and len(text) <= 3:

@@ -2,7 +2,8 @@
 # The first process of the guest, run by busybox in the initramfs. What it does is told by /job, which calls the
 # functions below (imgwriter/guest/job.py); what it says goes to the host by three ways:
 #
-#   port "status"   "stage NAME" when a stage begins; "exit N" or "fail WHY", the last word
+#   port "status"   "stage NAME" when a stage begins; "failed NAME" when its command did; "exit N" or "fail WHY",
+#                   the last word
 #   port "log"      standard output and error of all that is run
 #   console         the kernel's messages
 #
@@ -111,11 +112,13 @@ mount_at() {
 # run STAGE required|optional WORD...
 run() {
     say "stage $1"
+    stage=$1
     need=$2
     shift 2
     "$@" </dev/null
     ended=$?
     if [ "$ended" -ne 0 ] && [ "$need" = required ]; then
+        say "failed $stage"
         finish_job "$ended"
     fi
 }

@@ -47,6 +47,7 @@ class Facts:
         io_error: The reason of BLOCK_IO_ERROR, or None.
         no_space: Whether that was for want of space.
         stopped: What query-status said after a STOP that nobody asked for, or None.
+        failed: The stage whose command failed, or None.
         status: N of "exit N", or None.
         failure: WHY of "fail WHY", or None.
         returncode: QEMU's exit status, negative for a signal; None where it was killed here.
@@ -65,6 +66,7 @@ class Facts:
     io_error: str | None = None
     no_space: bool = False
     stopped: str | None = None
+    failed: str | None = None
     status: int | None = None
     failure: str | None = None
     returncode: int | None = None
@@ -83,7 +85,7 @@ def verdict(facts: Facts) -> GuestError | None:
     tail = [*facts.log[-LINES:], *(() if own else facts.console[-LINES:])]
     if not facts.started:
         tail += facts.words.splitlines()[-LINES:]
-    return GuestError(message, facts.stage, tail, facts.status or None)
+    return GuestError(message, facts.failed or facts.stage, tail, facts.status or None)
 
 
 def _host_side(facts: Facts) -> str | None:
@@ -128,7 +130,8 @@ def _guest_side(facts: Facts) -> str | None:
     if facts.status is None:
         return f"the guest powered itself off in stage {facts.stage} without a last word; see its log"
     if facts.status:
-        return f"a command failed in the guest: stage {facts.stage}, exit status {facts.status}; see its log"
+        stage = facts.failed or facts.stage
+        return f"a command failed in the guest: stage {stage}, exit status {facts.status}; see its log"
     return None
 
 

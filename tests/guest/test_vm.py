@@ -294,7 +294,8 @@ def test_qemu_gives_up_system_calls(request_for):
 def test_a_command_fails(request_for):
     error = fails(request_for("echo first; echo 'grub-install: error' >&2; exit 7"))
     assert (error.status, error.log) == (7, ("first", "grub-install: error"))
-    assert "exit status 7" in str(error)
+    assert "stage install, exit status 7" in str(error)
+    assert error.stage == "install"
 
 
 @pytest.mark.parametrize("pvpanic", [True, False])

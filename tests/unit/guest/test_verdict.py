@@ -23,6 +23,7 @@ def test_done():
     ("changes", "says"),
     [
         ({"status": 7}, "a command failed in the guest: stage unmount, exit status 7"),
+        ({"status": 7, "failed": "install"}, "a command failed in the guest: stage install, exit status 7"),
         ({"status": None}, "without a last word"),
         (
             {"status": None, "failure": "the disk has no /dev/vda2"},
@@ -53,7 +54,7 @@ def test_failures(changes, says):
     error = verdict(replace(DONE, **changes))
     assert error is not None and says in str(error)
     assert "; " in str(error)  # there is a remedy
-    assert error.stage == "unmount"
+    assert error.stage == changes.get("failed", "unmount")
 
 
 @pytest.mark.parametrize(
