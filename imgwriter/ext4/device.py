@@ -161,6 +161,20 @@ class Device:
             self._of_volume(found, start, stop, start)
         return found
 
+    def allocated(self, start: int, length: int) -> list[tuple[int, int]]:
+        """Return where the Volume has bytes in [start, start + length): runs [low, high); the rest is zero.
+
+        All count from the start of the file system.
+        """
+        found: list[tuple[int, int]] = []
+        for at, data in self.pieces(start, length):
+            low, high = start + at, start + at + len(data)
+            if found and found[-1][1] >= low:
+                found[-1] = found[-1][0], max(high, found[-1][1])
+            else:
+                found.append((low, high))
+        return found
+
     def _of_journal(self, found: list[tuple[int, Data]], block: int, low: int, high: int, base: int) -> None:
         newer = self._newer[block]
         shift = (newer.block - block) * self.block_size

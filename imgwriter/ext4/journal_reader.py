@@ -63,7 +63,7 @@ crc32_be = cast("Callable[..., int]", crcmod.mkCrcFun(0x104C11DB7, initCrc=0xFFF
 _WHERE = "ext4 journal"
 _U32 = 1 << 32
 _CRC32_SIZE = 4
-_MIN_JOURNAL_BLOCKS = 1024
+MIN_JOURNAL_BLOCKS = 1024
 """Fast commits leave the log at least so many blocks, or have none (JBD2_MIN_JOURNAL_BLOCKS)."""
 
 
@@ -240,7 +240,7 @@ class JournalReader:
         last = raw.s_maxlen
         if JournalIncompat.FAST_COMMIT in incompat:
             fast_commits = raw.s_num_fc_blks or JBD2_DEFAULT_FAST_COMMIT_BLOCKS
-            if last - fast_commits >= _MIN_JOURNAL_BLOCKS:
+            if last - fast_commits >= MIN_JOURNAL_BLOCKS:
                 last -= fast_commits
         if not (0 < raw.s_first <= raw.s_start < last and raw.s_maxlen <= self._length):
             message = f"has s_first {raw.s_first:,}, s_start {raw.s_start:,} and s_maxlen {raw.s_maxlen:,}"

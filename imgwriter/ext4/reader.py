@@ -95,13 +95,13 @@ def read_file_system(
     device = Device(volume, offset, available, superblock.block_size)
     recovery = None
     if superblock.features.has(f.Incompat.RECOVER) and superblock.features.has(f.Compat.HAS_JOURNAL):
-        recovery = _recover(device, superblock, verify)
+        recovery = recover(device, superblock, verify)
         device = Device(volume, offset, available, superblock.block_size, recovery.newer)
         superblock = read_superblock(device, verify)
     return FileSystem(superblock, device.read(0, SUPERBLOCK_OFFSET), recovery, device, verify)
 
 
-def _recover(device: Device, superblock: SuperblockValues, verify: bool) -> Recovery:
+def recover(device: Device, superblock: SuperblockValues, verify: bool) -> Recovery:
     """Read the journal of a file system that was not unmounted."""
     number = superblock.fields["s_journal_inum"]
     where = "ext4 superblock, s_journal_inum"

@@ -1,0 +1,335 @@
+"""Inodes: each one's checksum and fields, its map against its size and i_blocks, and what it owns.
+
+::
+
+    inode table │ unused │ used ── fields ──> a finding each
+                             ├── attributes ──> inline data
+                             └── map ──> blocks ──> usage, i_blocks, i_size
+
+Every inode is looked at that its group says is initialised, used or not; tables that the image has nothing
+for are passed over.
+
+Spec: kernel Documentation/filesystems/ext4/inodes.rst, ifork.rst; fs/ext4/inode.c, ext4_iget().
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from imgwriter.ext4 import features as f
+from imgwriter.ext4.block_map import max_blocks
+from imgwriter.ext4.format import (
+    EXT4_BAD_INO,
+    EXT4_BG_INODE_UNINIT,
+    EXT4_CASEFOLD_FL,
+    EXT4_EA_INODE_FL,
+    EXT4_ENCRYPT_FL,
+    EXT4_EXTENTS_FL,
+    EXT4_HUGE_FILE_FL,
+    EXT4_INDEX_FL,
+    EXT4_INLINE_DATA_FL,
+    EXT4_RESIZE_INO,
+    EXT4_VERITY_FL,
+)
+from imgwriter.ext4.inode_reader import EXTRA_CHECKSUM, inode_checksum
+from imgwriter.ext4.map_reader import LOGICAL_END
+from imgwriter.units import div_ceil
+from imgwriter.verify.ext4 import sections
+from imgwriter.verify.ext4.extents import ExtentWalk
+from imgwriter.verify.ext4.indirect import BlockMapWalk, little_endian
+from imgwriter.verify.ext4.mapping import Mapping
+from imgwriter.verify.ext4.record import Record, decode, possible_extra
+from imgwriter.verify.ext4.subject import Subject
+from imgwriter.verify.ext4.xattrs import Attributes
+
+I_BLOCK_SIZE = 60
+_CHUNK_INODES = 256
+_NANOSECONDS = 10**9
+_KINDS = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
+_WITH_CONTENT = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
+_FLAG_NEEDS: tuple[tuple[int, str, f.Flag], ...] = (
+    (EXT4_EXTENTS_FL, "EXTENTS", f.Incompat.EXTENTS),
+    (EXT4_INDEX_FL, "INDEX", f.Compat.DIR_INDEX),
+    (EXT4_INLINE_DATA_FL, "INLINE_DATA", f.Incompat.INLINE_DATA),
+    (EXT4_HUGE_FILE_FL, "HUGE_FILE", f.RoCompat.HUGE_FILE),
+    (EXT4_EA_INODE_FL, "EA_INODE", f.Incompat.EA_INODE),
+    (EXT4_ENCRYPT_FL, "ENCRYPT", f.Incompat.ENCRYPT),
+    (EXT4_CASEFOLD_FL, "CASEFOLD", f.Incompat.CASEFOLD),
+    (EXT4_VERITY_FL, "VERITY", f.RoCompat.VERITY),
+)
+
+
+class Directory(NamedTuple):
+    """A directory whose entries are to be read.
+
+    Attributes:
+        inode: Its inode.
+        mapping: Where its blocks are; None where it is inline.
+        inline_data: What stands behind i_block.
+    """
+
+    inode: Record
+    mapping: Mapping | None
+    inline_data: bytes
+
+
+class InodePass:
+    """Checks every inode of one file system.
+
+    Args:
+        special: Inodes whose blocks other checks see to: the number, and what gets the inode.
+
+    Attributes:
+        directories: What was found to be one.
+    """
+
+    def __init__(self, subject: Subject, special: dict[int, Callable[[Record, Mapping], None]]) -> None:
+        self._subject = subject
+        self._special = special
+        self._attributes = Attributes(subject)
+        self.directories: list[Directory] = []
+
+    def run(self, progress: Callable[[int], None]) -> None:
+        """Check all of them; ``progress`` is called with each group that is done."""
+        for group in sorted(self._subject.groups):
+            for number, offset, content in self._initialised(group):
+                self._inode(number, offset, content)
+            progress(group)
+        self._attributes.verify_counts()
+
+    def _initialised(self, group: int) -> Iterator[tuple[int, int, bytes]]:
+        """Yield (number, offset, bytes) of a group's inodes that are not all zeros."""
+        subject, sb = self._subject, self._subject.superblock
+        descriptor = subject.groups[group]
+        if not descriptor.inode_table or (subject.lazy and descriptor.flags & EXT4_BG_INODE_UNINIT):
+            return
+        count = sb.inodes_per_group
+        if subject.lazy:
+            count = max(count - descriptor.itable_unused, 0)
+        size = sb.inode_size
+        base = descriptor.inode_table * sb.block_size
+        done = 0
+        for low, high in subject.device.allocated(base, count * size):
+            for first in range(max((low - base) // size, done), div_ceil(high - base, size), _CHUNK_INODES):
+                stop = min(first + _CHUNK_INODES, count, div_ceil(high - base, size))
+                chunk = subject.device.read(base + first * size, (stop - first) * size)
+                done = stop
+                if chunk.count(0) == len(chunk):
+                    continue
+                for at in range(0, len(chunk), size):
+                    content = chunk[at : at + size]
+                    if content.count(0) != size:
+                        index = first + at // size
+                        number = group * sb.inodes_per_group + index + 1
+                        yield number, subject.device.offset + base + index * size, content
+
+    def _inode(self, number: int, offset: int, content: bytes) -> None:
+        subject, sb = self._subject, self._subject.superblock
+        inode = decode(content, number, offset, sb)
+        self._checksum(inode)
+        fields = inode.fields
+        if not fields.links_count and number not in subject.orphans:
+            if fields.mode and not fields.dtime and number >= sb.first_inode:
+                self._find(inode, "i_dtime", "the time of its removal, as it has no links", "0")
+            return
+        if number == EXT4_BAD_INO or (number < sb.first_inode and not fields.mode):
+            self._blocks(inode, 0)
+            return
+        subject.inodes[number] = fields.mode | fields.links_count << 16
+        self._fields(inode)
+        if not possible_extra(fields.extra_isize, sb.inode_size) and sb.inode_size > 128:
+            room = sb.inode_size - 128
+            self._find(inode, "i_extra_isize", f"a multiple of 4 up to {room}", f"{fields.extra_isize}")
+        inline_data, elsewhere = self._attributes.check(inode)
+        self._content(inode, inline_data, elsewhere)
+
+    def _checksum(self, inode: Record) -> None:
+        seed = self._subject.seed
+        if seed is None:
+            return
+        fields = inode.fields
+        stored = fields.checksum_lo
+        if fields.extra_isize >= EXTRA_CHECKSUM:
+            stored |= fields.checksum_hi << 16
+        computed = inode_checksum(inode.content, inode.number, fields.generation, fields.extra_isize, seed)
+        if stored != computed:
+            expected = f"{computed:#x}, as its bytes give"
+            self._find(inode, "i_checksum", expected, f"{stored:#x}", sections.CHECKSUMS)
+
+    def _fields(self, inode: Record) -> None:
+        """Check what stands in the inode alone."""
+        fields, sb = inode.fields, self._subject.superblock
+        if inode.kind not in _KINDS:
+            self._find(inode, "i_mode", "a type of file", f"{fields.mode:#o}")
+        if fields.links_count and fields.dtime and inode.number not in self._subject.orphans:
+            self._find(inode, "i_dtime", f"0 with {fields.links_count} links", f"{fields.dtime:,}")
+        for flag, name, feature in _FLAG_NEEDS:
+            if inode.has(flag) and not sb.features.has(feature):
+                word = {v: k for k, v in f.READ.items()}[feature]
+                self._find(inode, "i_flags", f"no {name} without {word}", f"{fields.flags:#x}")
+        if inode.has(EXT4_INDEX_FL) and inode.kind != stat.S_IFDIR:
+            self._find(inode, "i_flags", "no INDEX but in a directory", f"{fields.flags:#x}")
+        if inode.inline and inode.extents:
+            self._find(inode, "i_flags", "EXTENTS or INLINE_DATA, not both", f"{fields.flags:#x}")
+        for name, low, extra in (
+            ("i_ctime_extra", fields.ctime, fields.ctime_extra),
+            ("i_mtime_extra", fields.mtime, fields.mtime_extra),
+            ("i_atime_extra", fields.atime, fields.atime_extra),
+            ("i_crtime_extra", fields.crtime, fields.crtime_extra),
+        ):
+            if extra >> 2 >= _NANOSECONDS and not inode.has(EXT4_EA_INODE_FL):
+                self._find(inode, name, f"{_NANOSECONDS - 1:,} nanoseconds at most", f"{extra >> 2:,}")
+            elif extra & 3 == 3 and low >> 31:
+                # What kernels before 3.14 wrote for a time before 1970.
+                found = "2310 or later, or by an old kernel before 1970"
+                self._subject.remarks.note(
+                    inode.where, name, inode.offset, "a time before 2310", found, sections.INODES
+                )
+
+    # --- what an inode has: blocks, inline data, a target, a device ---
+
+    def _content(self, inode: Record, inline_data: bytes | None, elsewhere: int) -> None:
+        if inode.inline:
+            self._inline(inode, inline_data, elsewhere)
+        elif inode.kind not in _WITH_CONTENT:
+            self._special_file(inode, elsewhere)
+        elif inode.kind == stat.S_IFLNK and self._is_fast(inode, elsewhere):
+            self._target(inode, inode.fields.block[: inode.size], I_BLOCK_SIZE)
+            self._i_blocks(inode, 0, elsewhere)
+        else:
+            mapping = self._blocks(inode, elsewhere)
+            self._mapped(inode, mapping)
+
+    def _is_fast(self, inode: Record, elsewhere: int) -> bool:
+        """Return whether a symlink's target is in the inode: it has no blocks but its attributes'."""
+        attributes = self._subject.superblock.cluster_size if inode.file_acl else 0
+        return inode.size < I_BLOCK_SIZE and inode.allocated == attributes + elsewhere
+
+    def _mapped(self, inode: Record, mapping: Mapping) -> None:
+        """Check what is in blocks."""
+        special = self._special.get(inode.number)
+        if special is not None:
+            special(inode, mapping)
+        if inode.kind == stat.S_IFDIR:
+            self.directories.append(Directory(inode, mapping, b""))
+            self._directory_size(inode, mapping)
+        elif inode.kind == stat.S_IFLNK:
+            block_size = self._subject.superblock.block_size
+            content = b"".join(self._read(mapping, div_ceil(min(inode.size, block_size), block_size)))
+            self._target(inode, content[: inode.size], block_size)
+        else:
+            self._file_size(inode, mapping)
+            if inode.has(EXT4_EA_INODE_FL):
+                blocks = self._read(mapping, div_ceil(inode.size, self._subject.superblock.block_size))
+                self._attributes.add_value(inode, b"".join(blocks))
+
+    def _read(self, mapping: Mapping, count: int) -> list[bytes]:
+        """Return the first blocks of a file, as many of ``count`` as follow each other; each is read once."""
+        blocks: list[bytes] = []
+        for logical, start, length in mapping.pieces:
+            if logical != len(blocks) or logical >= count:
+                break
+            for block in range(start, start + min(length, count - logical)):
+                if not self._subject.first_read(block):
+                    return blocks
+                blocks.append(self._subject.device.block(block))
+        return blocks
+
+    def _blocks(self, inode: Record, elsewhere: int) -> Mapping:
+        """Walk an inode's map, note its blocks, and compare i_blocks with them."""
+        mapping = (
+            ExtentWalk(self._subject, inode).mapping
+            if inode.extents
+            else BlockMapWalk(self._subject, inode).mapping
+        )
+        if inode.number == EXT4_BAD_INO:
+            if mapping.runs:
+                found = f"{sum(p.length for p in mapping.pieces):,} bad blocks"
+                self._subject.remarks.note(
+                    inode.where, "i_block", inode.offset, "none", found, sections.SPECIAL
+                )
+            return mapping
+        if inode.number == EXT4_RESIZE_INO and inode.number in self._special:
+            return mapping  # most of its blocks are the file system's own
+        clusters = self._subject.usage.add(inode.number, mapping.runs)
+        if mapping.whole:
+            self._i_blocks(inode, clusters, elsewhere)
+        return mapping
+
+    def _i_blocks(self, inode: Record, clusters: int, elsewhere: int) -> None:
+        sb = self._subject.superblock
+        expected = (clusters + bool(inode.file_acl)) * sb.cluster_size + elsewhere
+        if inode.allocated != expected and inode.number not in self._subject.orphans:
+            found = f"{inode.allocated // 512:,}"
+            self._find(inode, "i_blocks", f"{expected // 512:,}, as it has blocks", found)
+
+    def _directory_size(self, inode: Record, mapping: Mapping) -> None:
+        block_size = self._subject.superblock.block_size
+        if mapping.unwritten:
+            self._find(inode, "ee_len", "written blocks in a directory", "unwritten ones", sections.IFORK)
+        if not mapping.whole:
+            return
+        if not inode.size or inode.size % block_size or inode.size != mapping.end * block_size:
+            self._find(inode, "i_size", f"{mapping.end * block_size:,}, as it has blocks", f"{inode.size:,}")
+
+    def _file_size(self, inode: Record, mapping: Mapping) -> None:
+        block_size = self._subject.superblock.block_size
+        most = LOGICAL_END * block_size - 1 if inode.extents else max_blocks(block_size) * block_size
+        if inode.size > most:
+            self._find(inode, "i_size", f"{most:,} at most", f"{inode.size:,}")
+        least = mapping.last_written * block_size
+        if inode.size < least and inode.number not in self._subject.orphans and not inode.has(EXT4_VERITY_FL):
+            expected = f"more than {least:,}, as a block is written there"
+            self._find(inode, "i_size", expected, f"{inode.size:,}")
+
+    def _target(self, inode: Record, target: bytes, most: int) -> None:
+        """Check where a symlink leads; an encrypted one is not looked at."""
+        if not 0 < inode.size < most:
+            self._find(inode, "i_size", f"1 to {most - 1:,} in a symlink", f"{inode.size:,}", sections.IFORK)
+        elif (b"\0" in target or len(target) < inode.size) and not inode.has(EXT4_ENCRYPT_FL):
+            end = (target + b"\0").index(b"\0")
+            self._find(inode, "i_size", f"{end:,}, where the target ends", f"{inode.size:,}", sections.IFORK)
+
+    def _special_file(self, inode: Record, elsewhere: int) -> None:
+        """Check a device, a pipe or a socket: no content, and a number in two words at most."""
+        if inode.kind not in _KINDS:
+            return
+        if inode.size:
+            self._find(inode, "i_size", "0, as it has no content", f"{inode.size:,}")
+        words = little_endian(inode.fields.block)
+        if inode.extents or inode.has(EXT4_INDEX_FL):
+            found = f"{inode.fields.flags:#x}"
+            self._find(inode, "i_flags", "no EXTENTS, no INDEX, as it has no content", found)
+        elif any(words[4:]):
+            self._find(inode, "i_block", "no blocks, as it has no content", "something", sections.IFORK)
+        self._i_blocks(inode, 0, elsewhere)
+
+    def _inline(self, inode: Record, inline_data: bytes | None, elsewhere: int) -> None:
+        if inline_data is None:
+            self._find(inode, "system.data", "an attribute, for inline data", "none", sections.INLINE_DATA)
+            inline_data = b""
+        room = I_BLOCK_SIZE + len(inline_data)
+        if inode.kind == stat.S_IFDIR:
+            self.directories.append(Directory(inode, None, inline_data))
+            if inode.size != room:
+                self._find(
+                    inode, "i_size", f"{room:,}, as it has inline", f"{inode.size:,}", sections.INLINE_DATA
+                )
+        elif inode.kind == stat.S_IFLNK:
+            self._target(inode, (inode.fields.block + inline_data)[: inode.size], room + 1)
+        elif inode.size > room or (inline_data and inode.size != room):
+            self._find(
+                inode,
+                "i_size",
+                f"{room:,} at most, as it has inline",
+                f"{inode.size:,}",
+                sections.INLINE_DATA,
+            )
+        self._i_blocks(inode, 0, elsewhere)
+
+    def _find(
+        self, inode: Record, field: str, expected: str, found: str, section: str = sections.INODES
+    ) -> None:
+        self._subject.remarks.find(inode.where, field, inode.offset, expected, found, section)
