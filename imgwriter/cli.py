@@ -266,6 +266,27 @@ def _differ(arguments: Namespace, same: bool) -> int:
     return REFUSED
 
 
+def _map(arguments: Namespace) -> int:
+    asked = [path for path in (arguments.svg, arguments.html) if path is not None]
+    if not asked or asked == ["-", "-"]:
+        _complain("give --svg FILE, --html FILE or both; one of them may be - for standard output")
+        return USAGE
+    if "-" in asked:
+        _refuse_terminal()
+    from imgwriter.examine.opening import open_disk
+    from imgwriter.map.model import map_disk
+    from imgwriter.map.output import write_picture
+    from imgwriter.map.page import make_page
+    from imgwriter.map.svg import draw
+
+    with _collection_paused():
+        drawn = map_disk(open_disk(os.fsencode(arguments.image), arguments.input_format))
+        for path, make in ((arguments.svg, draw), (arguments.html, make_page)):
+            if path is not None:
+                write_picture(STANDARD_OUTPUT if path == "-" else os.fsencode(path), make(drawn))
+    return DONE
+
+
 def _fuzz(arguments: Namespace) -> int:
     return _FUZZ[arguments.fuzz_command](arguments)
 
@@ -417,6 +438,7 @@ _COMMANDS = {
     "fuzz": _fuzz,
     "inspect": _inspect,
     "ls": _ls,
+    "map": _map,
     "schema": _schema,
     "verify": _verify,
 }

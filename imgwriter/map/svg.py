@@ -121,12 +121,20 @@ def _title(part: Part) -> str:
     return f"{part.name}\n{format_size(part.size)} at {part.start:,}"
 
 
+def disk_bars(drawn: DiskMap) -> str:
+    """Return the bars of the disk alone; ``data-start`` and ``data-end`` of a box are bytes of the disk."""
+    lines = "\n".join(_disk(drawn, 0))
+    box = f"{_MARGIN} 0 {_INNER} {_DISK_HEIGHT}"
+    return f'<svg id="disk" viewBox="{box}" role="group" aria-label="The disk">\n{lines}\n</svg>'
+
+
 def _boxes(parts: Sequence[Part], spans: Sequence[Span], y: float, height: float) -> Iterator[str]:
     """Yield parts as boxes with their names and sizes, as far as there is room for these."""
     first = y + height / 2 - 3
     for part, span in zip(parts, spans, strict=True):
         x = _MARGIN + span.x
-        yield _rect(x + 0.5, y, max(span.width - 1, _THINNEST), height, _class(part), _title(part))
+        place = f' data-start="{part.start}" data-end="{part.end}"'
+        yield _rect(x + 0.5, y, max(span.width - 1, _THINNEST), height, _class(part), _title(part), place)
         name = part.name if _CHARACTER * len(part.name) < span.width - 8 else part.short
         ink = _ink(part.category) if part.area is None else ""
         for line, text in enumerate((name, short_size(part.size))):
@@ -241,9 +249,9 @@ def _legend(drawn: DiskMap, y: float) -> tuple[list[str], float]:
     return lines, 20.0 * (line + 1)
 
 
-def _rect(x: float, y: float, width: float, height: float, kind: str, title: str) -> str:
+def _rect(x: float, y: float, width: float, height: float, kind: str, title: str, more: str = "") -> str:
     return (
-        f'<rect class="{kind}" x="{x:.2f}" y="{y:.1f}" width="{width:.2f}" height="{height}">'
+        f'<rect class="{kind}" x="{x:.2f}" y="{y:.1f}" width="{width:.2f}" height="{height}"{more}>'
         f"<title>{escape(title)}</title></rect>"
     )
 

@@ -12,6 +12,7 @@ from imgwriter.options.convert import add_convert
 from imgwriter.options.diff import add_diff
 from imgwriter.options.fuzz import add_fuzz
 from imgwriter.options.examine import add_cat, add_extract, add_inspect, add_ls
+from imgwriter.options.map import add_map
 from imgwriter.options.parser import Parser
 from imgwriter.options.schema import add_schema
 from imgwriter.options.verify import add_verify
@@ -35,6 +36,7 @@ def make_parser() -> Parser:
     add_fuzz(commands)
     add_inspect(commands)
     add_ls(commands)
+    add_map(commands)
     add_cat(commands)
     add_extract(commands)
     add_schema(commands)
