@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 from imgwriter.examine import archive_header
 from imgwriter.examine.archive_header import Sparse
+from imgwriter.examine.names import check_names
 from imgwriter.extent import Bytes, Data, Extent, Volume
 from imgwriter.filedata import PACK_LIMIT, Part, pack
 from imgwriter.tree.inventory import Inode, Inventory
@@ -58,7 +59,12 @@ class Archive(NamedTuple):
 
 
 def archive(inventory: Inventory) -> Archive:
-    """Return the tar of a tree."""
+    """Return the tar of a tree.
+
+    Raises:
+        FormatError: A name is none.
+    """
+    check_names(inventory)
     planner = _Planner()
     # A directory's members come right behind it: GNU tar sets its time once it is past them.
     pending = [(b"", inventory.root)]

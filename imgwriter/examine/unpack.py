@@ -27,6 +27,7 @@ from imgwriter import sink
 from imgwriter.errors import OutputError, show
 from imgwriter.examine.contents import extents
 from imgwriter.examine.metadata import LeftOut, Metadata
+from imgwriter.examine.names import check_names
 from imgwriter.examine.places import MAX_DEPTH, Places, depth
 from imgwriter.extent import Volume
 from imgwriter.filedata import PACK_LIMIT, Amount
@@ -76,8 +77,9 @@ def unpack(
         OutputError: It cannot be written, is not empty, or the tree is too deep. What is there then, a note
             of the exception says.
         SourceError: The image cannot be read.
-        FormatError: The image is damaged.
+        FormatError: The image is damaged, or a name is none.
     """
+    check_names(inventory)
     if depth(inventory.directories) > MAX_DEPTH:
         name = os.fsdecode(directory)
         message = f"the tree is more than {MAX_DEPTH:,} directories deep, for which the host has no paths"
