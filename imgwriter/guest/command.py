@@ -76,7 +76,7 @@ def command(
     # A panic is told, and the guest goes on to its last words and its reset.
     words += ["-action", "panic=none", "-device", "pvpanic-pci"]
     words += ["-kernel", f"/proc/self/fd/{kernel}", "-initrd", f"/proc/self/fd/{initramfs}"]
-    words += ["-append", _kernel_arguments(arch, probe)]
+    words += ["-append", _kernel_arguments(request, probe)]
     for name in CHANNELS:
         words += ["-chardev", f"socket,id={name},fd={channels[name]}"]
     words += ["-mon", "chardev=qmp,mode=control", "-serial", "chardev:console"]
@@ -99,8 +99,9 @@ def rtc_base(clock: int) -> str:
     return datetime.fromtimestamp(min(max(clock, 0), _LAST_CLOCK), UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _kernel_arguments(architecture: str, probe: bool) -> str:
-    words = [f"console={_CONSOLES[architecture]}", "quiet", "panic=-1", "random.trust_cpu=on"]
+def _kernel_arguments(request: GuestRequest, probe: bool) -> str:
+    words = [f"console={_CONSOLES[request.architecture]}", "quiet", "panic=-1", "random.trust_cpu=on"]
+    words += request.kernel_arguments
     return " ".join([*words, PROBE] if probe else words)
 
 

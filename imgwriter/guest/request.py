@@ -66,6 +66,7 @@ class GuestRequest:
         clock: What its clock says at first, in seconds since the epoch.
         sandbox: Whether QEMU gives up system calls that it has no use for (seccomp).
         qemu: Path of QEMU on the host; qemu-system-ARCHITECTURE from PATH when None.
+        kernel_arguments: Words for the kernel's command line, beside those that are always there.
 
     Raises:
         SpecError: A value is none of those that there are.
@@ -82,6 +83,7 @@ class GuestRequest:
     clock: int = 0
     sandbox: bool = True
     qemu: bytes | None = None
+    kernel_arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:

@@ -132,3 +132,8 @@ def test_scsi_drives_are_as_many_as_are_asked_for_and_cannot_be_written_to():
 
 def test_without_scsi_drives_there_is_no_adapter():
     assert not [device for device in after(words(), "-device") if "scsi" in device]
+
+
+def test_kernel_arguments():
+    (before,), (after_all,) = after(words(), "-append"), after(words(kernel_arguments=("gpt",)), "-append")
+    assert after_all.split() == [*before.split(), "gpt"]
