@@ -107,7 +107,7 @@ def verify_image(
         kind = disk.table.kind
         result = guarded("partition table", lambda: verify_table(disk))
         layers.append(Layer("partition table", "" if kind == "none" else kind, result))
-        layers += (_area(disk, area, progress) for area in disk.areas)
+        layers += (_area(disk, area, progress) for area in _areas(disk))
     else:
         layers.append(_area(disk, disk.area(partition), progress))
     return Report(path, chosen, disk.image.volume.size, tuple(layers))
@@ -126,6 +126,14 @@ def guarded(structure: str, check: Check) -> Result:
         where = error.where or structure
         finding = Finding(where, "", error.offset or 0, "bytes that can be read", str(error), "its container")
         return Result((finding,))
+
+
+def _areas(disk: OpenedDisk) -> tuple[Area, ...]:
+    """Return where file systems may be: a damaged boot sector looks like an MBR without records."""
+    if disk.table.kind == "mbr" and not disk.table.partitions:
+        whole = Area(0, 0, disk.image.volume.size, None, "")
+        return (whole,) if _lost(disk, whole) else ()
+    return disk.areas
 
 
 def _area(disk: OpenedDisk, area: Area, progress: Progress | None) -> Layer:

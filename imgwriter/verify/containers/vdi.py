@@ -136,8 +136,8 @@ class _Check:
             if place == BLOCK_ZERO:
                 continue
             at, offset = start + 4 * index, fields.offset_data + place * BLOCK_SIZE
-            if offset >= self.file.size:
-                expected = f"a block in the file's {self.file.size:,} bytes"
+            if offset + BLOCK_SIZE > self.file.size:
+                expected = f"a whole block in the file's {self.file.size:,} bytes"
                 self.remarks.find(_MAP, f"entry {index:,}", at, expected, f"{place:,}, at {offset:,}")
             elif place >= allocated:
                 expected = f"below blocks_allocated {allocated:,}"
