@@ -251,7 +251,7 @@ def _diff(arguments: Namespace) -> int:
     if arguments.json:
         import json
 
-        _printed(json.dumps(report.document(comparison), indent=2))
+        _printed(json.dumps(report.document(comparison, imgwriter.__version__), indent=2))
     else:
         _printed(report.text(comparison, arguments.limit or None))
     if comparison.unread:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import imgwriter
 from imgwriter.diff.changes import Change
 from imgwriter.diff.compare import Comparison
 from imgwriter.diff.summary import Example, Group
@@ -122,12 +121,12 @@ def _limited(lines: list[str], most: int | None) -> Iterator[str]:
     yield f"  and {len(lines) - most:,} lines more; --limit 0 shows all"
 
 
-def document(c: Comparison) -> dict[str, Any]:
-    """Return the comparison for machines."""
+def document(c: Comparison, version: str) -> dict[str, Any]:
+    """Return the comparison for machines; ``version`` is imgwriter's."""
     first = c.summary.first
     return {
         "schema": SCHEMA,
-        "imgwriter": imgwriter.__version__,
+        "imgwriter": version,
         "same": c.same,
         "a": _disk(c.a),
         "b": _disk(c.b),
