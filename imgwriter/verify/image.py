@@ -15,14 +15,16 @@ from typing import NamedTuple, TypeAlias
 
 from imgwriter.errors import FormatError, SpecError
 from imgwriter.examine.opening import EXT4, FAT, Area, OpenedDisk, open_disk
+from imgwriter.filedata import Amount
 from imgwriter.findings import Finding
 from imgwriter.readers import READERS
 from imgwriter.readers.hostfile import HostFile, open_file
 from imgwriter.readers.probe import probe
 from imgwriter.verify import traces
 from imgwriter.verify.containers import CHECKERS
+from imgwriter.verify.ext4 import verify_ext4
 from imgwriter.verify.fat import verify_fat
-from imgwriter.verify.tables import FAT_TYPES, verify_table
+from imgwriter.verify.tables import BIOS_BOOT, FAT_TYPES, verify_table
 from imgwriter.verify.values import Progress, Result
 from imgwriter.window import Window
 
@@ -138,13 +140,24 @@ def _areas(disk: OpenedDisk) -> tuple[Area, ...]:
 
 def _area(disk: OpenedDisk, area: Area, progress: Progress | None) -> Layer:
     """Check what is in one partition, or on a disk without a table."""
-    volume = disk.image.volume
+    volume, start, size = disk.image.volume, area.start, area.size
     kind = area.kind or _lost(disk, area)
-    if kind == FAT:
+    if kind == EXT4:
+        told = _share_of(size, progress)
+        result = guarded(area.name, lambda: verify_ext4(volume, start, size, told))
+    elif kind == FAT:
         inside = area.partition is not None
-        check: Check = lambda: verify_fat(volume, area.start, area.size, progress, in_partition=inside)  # noqa: E731
-        return Layer(area.name, kind, guarded(area.name, check))
-    return Layer(area.name, kind, Result(notes=tuple(_not_verified(area, kind))))
+        result = guarded(area.name, lambda: verify_fat(volume, start, size, progress, in_partition=inside))
+    else:
+        result = Result(notes=tuple(_not_verified(area, kind)))
+    return Layer(area.name, kind, result)
+
+
+def _share_of(size: int, progress: Progress | None) -> Callable[[int, int], None] | None:
+    """Return what tells shares of the work as shares of so many bytes."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(Amount(size * done // max(total, 1), 0), Amount(size, 0))
 
 
 def _lost(disk: OpenedDisk, area: Area) -> str:
@@ -165,5 +178,5 @@ def _not_verified(area: Area, kind: str) -> Iterator[Finding]:
         yield Finding(kind, "", area.start, "ext4, ext3, ext2 or FAT", f"{kind}, which is not verified", "")
     elif area.error is not None:
         yield Finding(area.name, "", area.start, "a place on the disk", str(area.error), "")
-    else:
+    elif area.partition is None or area.partition.type != BIOS_BOOT:
         yield Finding(area.name, "", area.start, "a file system", "none that is known here", "")

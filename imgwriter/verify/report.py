@@ -21,10 +21,12 @@ def text(report: Report) -> str:
     """Return findings by layer, notes after them, and a last line with their numbers."""
     size = "" if report.size is None else f", a disk of {format_size(report.size)}"
     lines = [f"{show(report.path)}: {report.format}{size}"]
+    if report.layers:
+        lines.append("checked: " + ", ".join(_title(layer) for layer in report.layers))
     for layer in report.layers:
         lines += _remarks(layer, layer.result.findings, "")
     for layer in report.layers:
-        lines += _remarks(layer, layer.result.notes, "notes on the ")
+        lines += _remarks(layer, layer.result.notes, "notes: ")
     return "\n".join([*lines, "", summary(report)])
 
 
@@ -61,16 +63,19 @@ def document(report: Report, version: str) -> dict[str, Any]:
 def _remarks(layer: Layer, remarks: tuple[Finding, ...], prefix: str) -> Iterator[str]:
     if not remarks:
         return
-    kind = _KINDS.get(layer.kind, layer.kind)
-    name = layer.name.removeprefix("the ") if prefix else layer.name
     yield ""
-    yield f"{prefix}{name}{f' ({kind})' if kind else ''}"
+    yield f"{prefix}{_title(layer)}"
     for remark in remarks:
         field = f", {remark.field}" if remark.field else ""
         yield f"  {remark.structure}{field}, at {remark.offset:,}"
         yield f"      found {remark.found}"
         section = f"  [{remark.section}]" if remark.section else ""
         yield f"      expected {remark.expected}{section}"
+
+
+def _title(layer: Layer) -> str:
+    kind = _KINDS.get(layer.kind, layer.kind)
+    return f"{layer.name} ({kind})" if kind else layer.name
 
 
 def _counted(number: int, word: str) -> str:

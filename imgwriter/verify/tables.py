@@ -28,6 +28,8 @@ FILE_SYSTEM_SECTION = "UEFI 2.10, 13.3"
 
 ESP = UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 OS_TYPE_ESP = 0xEF
+BIOS_BOOT = UUID("21686148-6449-6e6f-744e-656564454649")
+"""GRUB's: it holds code, and no file system."""
 FAT_TYPES = (ESP, OS_TYPE_ESP, 0x01, 0x04, 0x06, 0x0B, 0x0C, 0x0E)
 """Types of partitions that hold FAT: the EFI system partition, and an MBR's."""
 
