@@ -236,21 +236,24 @@ def names_of(features: Features) -> tuple[str, ...]:
     return tuple(name for name, flag in flags if features.has(flag))
 
 
+def name_of(flag: Flag) -> str:
+    """Return e2fsprogs' name of a feature that is read; flags of two words may be equal as numbers."""
+    return next(name for name, known in READ.items() if type(known) is type(flag) and known == flag)
+
+
 def refusals(features: Features) -> list[str]:
     """Return a phrase for each feature with which a file system is not read: its name, and why.
 
-    A feature without a name is called as e2fsprogs does: FEATURE_I20 is bit 20 of s_feature_incompat.
+    A feature without a name is called as e2fsprogs does: FEATURE_I20 is bit 20 of s_feature_incompat. Unknown
+    ones of the other two words are no reason: who only reads may do so without knowing them (super.rst).
     """
     found = [f"{name} ({why})" for name, (flag, why) in NOT_READ.items() if features.has(flag)]
-    known = [*READ.values(), *(flag for flag, _ in NOT_READ.values())]
-    for word, letter in zip(features, "CIR", strict=True):
-        named = 0
-        for flag in known:
-            if isinstance(flag, type(word)):
-                named |= int(flag)
-        unknown = int(word) & ~named
-        found += [f"FEATURE_{letter}{bit} (not known)" for bit in range(32) if unknown >> bit & 1]
-    return found
+    named = 0
+    for flag in (*READ.values(), *(flag for flag, _ in NOT_READ.values())):
+        if isinstance(flag, Incompat):
+            named |= int(flag)
+    unknown = int(features.incompat) & ~named
+    return found + [f"FEATURE_I{bit} (not known)" for bit in range(32) if unknown >> bit & 1]
 
 
 _NEEDS = (

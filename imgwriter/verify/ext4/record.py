@@ -6,7 +6,7 @@ Spec: kernel Documentation/filesystems/ext4/inodes.rst.
 from __future__ import annotations
 
 import stat
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from imgwriter.ext4 import features as f
 from imgwriter.ext4.format import (
@@ -75,7 +75,6 @@ def possible_extra(extra_isize: int, inode_size: int) -> bool:
     return extra_isize == 0 or (4 <= extra_isize <= room and extra_isize % 4 == 0)
 
 
-_OPTIONAL = InodeFields._fields[InodeFields._fields.index("extra_isize") :]
 # i_extra_isize and i_checksum_hi have 2 bytes, the rest 4.
 _OPTIONAL_ENDS = (2, 4, 8, 12, 16, 20, 24, 28, 32)
 
@@ -113,5 +112,7 @@ def decode(content: bytes, number: int, offset: int, sb: SuperblockValues) -> Re
 
 def _without(fields: InodeFields, extra: int) -> InodeFields:
     """Return the fields, those that end beyond i_extra_isize as 0; it itself stays."""
-    missing = {name: 0 for name, end in zip(_OPTIONAL, _OPTIONAL_ENDS, strict=True) if end > max(extra, 2)}
-    return fields._replace(**missing)
+    missing = [end > max(extra, 2) for end in _OPTIONAL_ENDS]
+    kept, optional = fields[: -len(missing)], fields[-len(missing) :]
+    values = [0 if gone else value for value, gone in zip(optional, missing, strict=True)]
+    return InodeFields._make((*kept, *values))

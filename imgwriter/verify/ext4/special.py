@@ -198,7 +198,8 @@ def _resize(subject: Subject, inode: Record, mapping: Mapping) -> None:
                 what = f"{', '.join(f'{b:,}' for b in copies[:4])} ... in the groups with backups"
                 at = subject.device.block_offset(block)
                 find(_RESIZE, "indirect block", at, what, f"{found_copies} ...", sections.SPECIAL)
-    owned = (clusters + len(expected) * (1 + len(backups))) * sb.block_size
+    # With bigalloc each of its blocks counts as a cluster, though they stand side by side.
+    owned = (clusters + len(expected) * (1 + len(backups))) * sb.cluster_size
     if inode.allocated != owned:
         what = f"{owned // 512:,}, as it has blocks"
         find(inode.where, "i_blocks", inode.offset, what, f"{inode.allocated // 512:,}", sections.INODES)

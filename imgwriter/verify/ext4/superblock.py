@@ -341,18 +341,17 @@ _EXCLUDES: tuple[tuple[f.Flag, f.Flag], ...] = (
     (f.Compat.RESIZE_INODE, f.Incompat.META_BG),
 )
 _WORDS = {f.Compat: "s_feature_compat", f.Incompat: "s_feature_incompat", f.RoCompat: "s_feature_ro_compat"}
-_FEATURE_NAMES = {flag: name for name, flag in f.READ.items()}
 
 
 def _features(raw: Mapping[str, Any], sb: SuperblockValues) -> Iterator[Rule]:
     """Features that need or exclude each other."""
     for flag, other in _NEEDS:
         right = sb.features.has(other) or not sb.features.has(flag)
-        expected = f"{_FEATURE_NAMES[other]}, which {_FEATURE_NAMES[flag]} needs"
+        expected = f"{f.name_of(other)}, which {f.name_of(flag)} needs"
         yield Rule(_WORDS[type(flag)], right, expected, f"{raw[_WORDS[type(flag)]]:#x}")
     for flag, other in _EXCLUDES:
         right = not (sb.features.has(flag) and sb.features.has(other))
-        expected = f"{_FEATURE_NAMES[flag]} or {_FEATURE_NAMES[other]}, not both"
+        expected = f"{f.name_of(flag)} or {f.name_of(other)}, not both"
         yield Rule(_WORDS[type(flag)], right, expected, f"{raw[_WORDS[type(flag)]]:#x}")
 
 
@@ -371,19 +370,19 @@ def _notes(subject: Subject, raw: Mapping[str, Any], at: int) -> None:
     both = EXT2_FLAGS_SIGNED_HASH | EXT2_FLAGS_UNSIGNED_HASH
     if sb.features.has(f.Compat.DIR_INDEX) and not raw["s_flags"] & both:
         note(STRUCTURE, "s_flags", at, "how names are hashed, signed or unsigned", "neither", sections.SUPER)
-    for flag, what in _NOT_VERIFIED.items():
+    for flag, what in _NOT_VERIFIED:
         if sb.features.has(flag):
-            found = f"{what} not verified"
-            note(STRUCTURE, _WORDS[type(flag)], at, "", found, sections.SUPER)
+            found = f"{f.name_of(flag)}: {what} not verified"
+            note(STRUCTURE, _WORDS[type(flag)], at, "a feature that is verified", found, sections.SUPER)
 
 
-_NOT_VERIFIED: dict[f.Flag, str] = {
-    f.RoCompat.QUOTA: "quota: the usage files are",
-    f.RoCompat.PROJECT: "project: identifiers and usage are",
-    f.RoCompat.VERITY: "verity: Merkle trees are",
-    f.Incompat.ENCRYPT: "encrypt: names and contents of encrypted files are",
-    f.Incompat.CASEFOLD: "casefold: hashes of folded names are",
-    f.Compat.FAST_COMMIT: "fast_commit: the fast commit area is",
-    f.Compat.IMAGIC_INODES: "imagic_inodes: is",
-    f.Compat.EXCLUDE_BITMAP: "snapshot_bitmap: exclude bitmaps are",
-}
+_NOT_VERIFIED: tuple[tuple[f.Flag, str], ...] = (
+    (f.RoCompat.QUOTA, "the usage files"),
+    (f.RoCompat.PROJECT, "projects and their usage"),
+    (f.RoCompat.VERITY, "Merkle trees"),
+    (f.Incompat.ENCRYPT, "names of encrypted directories"),
+    (f.Incompat.CASEFOLD, "hashes of folded names"),
+    (f.Compat.FAST_COMMIT, "the fast commit area"),
+    (f.Compat.IMAGIC_INODES, "what it means"),
+    (f.Compat.EXCLUDE_BITMAP, "exclude bitmaps"),
+)
