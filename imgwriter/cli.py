@@ -307,7 +307,30 @@ def _fuzz_dictionary(_arguments: Namespace) -> int:
     return _printed(dictionary())
 
 
-_FUZZ = {"corpus": _fuzz_corpus, "dictionary": _fuzz_dictionary}
+def _fuzz_compare(arguments: Namespace) -> int:
+    from imgwriter.fuzz.compare import report
+    from imgwriter.fuzz.compare.request import run_request
+    from imgwriter.options.fuzz_compare import to_request
+
+    try:
+        with _count(arguments, "asking", "answers") as progress:
+            comparison = run_request(to_request(arguments), progress)
+    except ImgwriterError as error:
+        if isinstance(error, PlanInvariantError):
+            raise
+        _show_traceback(arguments.debug)
+        _complain(str(error))
+        return USAGE  # 1 says that they disagree
+    if arguments.json:
+        import json
+
+        _printed(json.dumps(report.document(comparison), indent=2))
+    elif not arguments.quiet:
+        _printed(report.text(comparison, arguments.groups))
+    return DONE if report.agrees(comparison) else REFUSED
+
+
+_FUZZ = {"corpus": _fuzz_corpus, "dictionary": _fuzz_dictionary, "compare": _fuzz_compare}
 
 
 def _verify(arguments: Namespace) -> int:
@@ -517,6 +540,23 @@ def _stages(arguments: Namespace) -> Iterator[Callable[[str], None] | None]:
     finally:
         sys.stderr.write("\r\x1b[K")
         sys.stderr.flush()
+
+
+@contextmanager
+def _count(arguments: Namespace, verb: str, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that shows on a terminal how many of how many are done, else one that does nothing."""
+    if arguments.quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+
+    def show_count(done: int, total: int) -> None:
+        sys.stderr.write(f"\r{verb}: {done:,} of {total:,} {what} ")
+        sys.stderr.flush()
+
+    try:
+        yield show_count
+    finally:
+        sys.stderr.write("\r\x1b[K")
 
 
 def _printed(text: str) -> int:

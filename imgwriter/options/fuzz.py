@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from imgwriter.errors import SpecError
+from imgwriter.options.fuzz_compare import add_compare
 from imgwriter.options.parser import Formatter, typed
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def add_fuzz(commands: argparse._SubParsersAction[Any]) -> None:
     )
     _add_corpus(subcommands)
     _add_dictionary(subcommands)
+    add_compare(subcommands)
 
 
 def _add_corpus(subcommands: argparse._SubParsersAction[Any]) -> None:
