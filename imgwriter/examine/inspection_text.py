@@ -75,7 +75,7 @@ def _identifiers(partition: Document) -> Sequence[str]:
     words = {"UUID": file_system.get("uuid"), "PARTUUID": partition["partuuid"]}
     found = [f"{key}={value}" if value else "" for key, value in words.items()]
     flags = [*partition["attribute_names"], *(["active"] if partition["active"] else [])]
-    name = [repr(_shown(partition["name"]))] if partition["name"] else []
+    name = [f"'{_shown(partition['name'])}'"] if partition["name"] else []
     return [str(partition["number"]), *found, ", ".join([*name, *flags])]
 
 
