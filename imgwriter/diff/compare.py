@@ -9,11 +9,12 @@ from imgwriter.diff.changes import CLASSES, Change
 from imgwriter.diff.explain import Sides, explain
 from imgwriter.diff.ranges import Side, differing
 from imgwriter.diff.sections import Section, match, plan_sections
+from imgwriter.diff.sharing import shared_maps
 from imgwriter.diff.summary import Summary, gather
 from imgwriter.diff.trees import UNREAD, FileChange, compare_trees
 from imgwriter.errors import SpecError
 from imgwriter.examine.opening import Area, OpenedDisk, open_disk
-from imgwriter.examine.owners import Kind, Region, RegionMap, layer_of, owners
+from imgwriter.examine.owners import layer_of, owners
 
 __all__ = ["Comparison", "compare_disks", "compare_images", "differ"]
 
@@ -141,19 +142,9 @@ def _changes(
     of_a, of_b = owners(a), owners(b)
     for name, found in (("A", of_a), ("B", of_b)):
         problems += [f"{name}: {problem}" for problem in found.problems]
-    size = max(a.image.volume.size, b.image.volume.size)
-    maps = [_extended(found.regions, size) for found in (of_a, of_b)]
-    sides = Sides(Side(a.image.volume), Side(b.image.volume), *maps)
+    sides = Sides(Side(a.image.volume), Side(b.image.volume), *shared_maps(a, b, of_a.regions, of_b.regions))
     for section in sections:
         yield from explain(sides, *section)
-
-
-def _extended(regions: RegionMap, size: int) -> RegionMap:
-    """Return a map that goes on to ``size``, where the other disk ends."""
-    end = regions.regions[-1].end if regions.regions else 0
-    if end >= size:
-        return regions
-    return RegionMap([*regions.regions, Region(end, size, Kind.GAP, "disk", note="beyond the disk's end")])
 
 
 def _containers(a: OpenedDisk, b: OpenedDisk) -> Iterator[str]:

@@ -53,7 +53,7 @@ def plan_sections(a: OpenedDisk, b: OpenedDisk) -> Sections:
     differences = list(_differences(a, b))
     pairs = match(a, b)
     places_a, places_b = ([(x.number, x.start, x.size) for x in disk.areas] for disk in (a, b))
-    same_places = places_a == places_b
+    same_places = places_a == places_b or is_blank(a) or is_blank(b)
     size = max(size_a, size_b)  # what is beyond a disk's end counts as zeros
     trees = tuple(pair for pair in pairs if not are_comparable(*pair))
     if same_places and not trees:
@@ -71,7 +71,8 @@ def plan_sections(a: OpenedDisk, b: OpenedDisk) -> Sections:
         return Sections(tuple(_around(pairs, size)), trees, tuple(notes), tuple(differences))
     notes.append("partitions lie elsewhere: tables and partitions are compared, not what lies between")
     sections = [*_tables(a, b), *(section for pair in pairs for section in _of_pair(*pair))]
-    return Sections(tuple(sections), trees, tuple(notes), tuple(differences))
+    inside = [clamped for section in sections if (clamped := _clamped(section, size_a, size_b)).length > 0]
+    return Sections(tuple(inside), trees, tuple(notes), tuple(differences))
 
 
 def _differences(a: OpenedDisk, b: OpenedDisk) -> Iterator[str]:
@@ -120,6 +121,17 @@ def match(a: OpenedDisk, b: OpenedDisk) -> list[tuple[Area, Area]]:
                 left.remove(one)
                 right.remove(two)
     return sorted(pairs, key=lambda pair: pair[0].start)
+
+
+def is_blank(disk: OpenedDisk) -> bool:
+    """Return whether nothing is known of a disk: then it is compared by what is known of the other."""
+    return not disk.areas or (disk.table.kind == "none" and disk.areas[0].file_system is None)
+
+
+def _clamped(section: Section, size_a: int, size_b: int) -> Section:
+    """Return what of a section is on the disks."""
+    length = min(section.length, size_a - section.start_a, size_b - section.start_b)
+    return section._replace(length=length)
 
 
 def are_comparable(a: Area, b: Area) -> bool:

@@ -28,7 +28,7 @@ def page_data(drawn: DiskMap, most: int = MOST_RUNS) -> dict[str, Any]:
         drawn: The disk.
         most: Runs, about.
     """
-    kinds = [[str(category), STYLES[category].name] for category in Category]
+    kinds = [[str(category), STYLES[category].name, STYLES[category].one] for category in Category]
     index = {category: number for number, category in enumerate(Category)}
     merged = len(drawn.regions) > most
     rows = list(_merged(drawn, most) if merged else _single(drawn.regions, drawn.categories))

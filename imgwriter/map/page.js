@@ -21,7 +21,7 @@
     kinds[i] = data.runs[3 * i + 1];
     names[i] = data.runs[3 * i + 2];
   }
-  const kindName = (i) => data.kinds[kinds[i]][1];
+  const kindName = (i) => data.kinds[kinds[i]][2];
 
   const indexAt = (offset) => {
     let low = 0, high = count - 1;
@@ -99,10 +99,14 @@
     map.setAttribute("viewBox", `0 0 ${width} ${rows * STEP}`);
     map.style.height = rows * STEP + "px";
     shown = [];
+    // Rows count from the start of what the view is in: a partition, or the disk.
+    const around = areaOf(view.start);
+    const inside = around && view.end <= around.end;
+    const base = inside ? around.start : 0;
     for (let row = 0; row < rows; row++) {
       const low = view.start + row * bytes, high = Math.min(low + bytes, view.end);
       const text = element("text", { x: LABELS - 8, y: row * STEP + 12, class: "dim end" }, map);
-      text.textContent = groups ? "group " + number(row * groups) : size(low - view.start);
+      text.textContent = groups ? "group " + number(row * groups) : size(low - base);
       for (const run of merge(low, high, THINNEST / factor)) {
         const kind = data.kinds[run.kind][0];
         const tint = kind === "file" ? " t" + (names[run.first] % 3) : "";
@@ -120,9 +124,7 @@
     map.classList.toggle("dimmed", selected >= 0 || only >= 0);
     drawHits(bytes, factor);
     drawCursor();
-    const area = areaOf(view.start);
-    const title = view.start === 0 && view.end === data.size ? "The whole disk"
-      : area && view.end <= area.end ? area.title : "The disk";
+    const title = view.start === 0 && view.end === data.size ? "The whole disk" : inside ? around.title : "The disk";
     byId("where").textContent =
       `${title}: ${size(view.end - view.start)} at ${number(view.start)}, ${size(bytes)} a row`;
     byId("back").disabled = !history.length;
@@ -293,7 +295,7 @@
 
   const select = (name) => {
     selected = name;
-    only = -1;
+    only = cursor = -1;
     const runs = runsOf(name);
     const area = areaOf(starts[runs[0]]);
     if (area) go(area.start, area.end); else go(0, data.size);

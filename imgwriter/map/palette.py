@@ -31,27 +31,32 @@ class Category(StrEnum):
 
 
 class Style(NamedTuple):
-    """How a category looks: its name in the legend, and its colours on a light and on a dark ground."""
+    """How a category looks: its names, of all and of one, and its colours on a light and on a dark ground."""
 
     name: str
+    one: str
     light: str
     dark: str
 
 
 STYLES: dict[Category, Style] = {
-    Category.TABLE: Style("partition tables", "#33373d", "#d5dae1"),
-    Category.SUPER: Style("superblocks, descriptors, boot sectors", "#c8501e", "#f0783c"),
-    Category.BITMAP: Style("bitmaps, FATs", "#dcb400", "#f0d24b"),
-    Category.INODES: Style("inode tables", "#00966e", "#2fc79c"),
-    Category.MAPPING: Style("extent trees, attributes, growth", "#8c5a3c", "#c79a7d"),
-    Category.JOURNAL: Style("journal", "#c35f96", "#e591be"),
-    Category.DIRECTORY: Style("directories", "#eb9600", "#ffb43c"),
-    Category.FILE: Style("files in one piece", "#4b8fd2", "#5fa5eb"),
-    Category.FRAGMENT: Style("files in fragments", "#5b4bb4", "#9b8cf5"),
-    Category.UNWRITTEN: Style("preallocated", "#a0c8c8", "#4b7d82"),
-    Category.OPAQUE: Style("not read", "#aaa0b4", "#6e6478"),
-    Category.GAP: Style("in no partition", "#dcdfe4", "#3a3f47"),
-    Category.FREE: Style("unused", "#f0f2f4", "#262a30"),
+    Category.TABLE: Style("partition tables", "partition table", "#33373d", "#d5dae1"),
+    Category.SUPER: Style(
+        "superblocks, descriptors, boot sectors", "superblock, descriptors, boot sector", "#c8501e", "#f0783c"
+    ),
+    Category.BITMAP: Style("bitmaps, FATs", "bitmap or FAT", "#dcb400", "#f0d24b"),
+    Category.INODES: Style("inode tables", "inode table", "#00966e", "#2fc79c"),
+    Category.MAPPING: Style(
+        "extent trees, attributes, growth", "extent tree, attributes, growth", "#8c5a3c", "#c79a7d"
+    ),
+    Category.JOURNAL: Style("journal", "journal", "#c35f96", "#e591be"),
+    Category.DIRECTORY: Style("directories", "directory", "#eb9600", "#ffb43c"),
+    Category.FILE: Style("files in one piece", "file in one piece", "#4b8fd2", "#5fa5eb"),
+    Category.FRAGMENT: Style("files in fragments", "file in fragments", "#5b4bb4", "#9b8cf5"),
+    Category.UNWRITTEN: Style("preallocated", "preallocated", "#a0c8c8", "#4b7d82"),
+    Category.OPAQUE: Style("not read", "not read", "#aaa0b4", "#6e6478"),
+    Category.GAP: Style("in no partition", "in no partition", "#dcdfe4", "#3a3f47"),
+    Category.FREE: Style("unused", "unused", "#f0f2f4", "#262a30"),
 }
 
 FILE_TINTS = (("#4b8fd2", "#5fa5eb"), ("#73aae1", "#4687cd"), ("#326eb4", "#82bef5"))

@@ -1,0 +1,52 @@
+"""Where one side cannot be read, it is compared by the map of the other.
+
+::
+
+    A    ├ superblock ┼ descriptors ┼ ... ┤        opened
+    B    ├ superblock ┼ descriptors ┼ ... ┤        cannot be: the places are A's, and fields can be named
+
+A superblock of which one byte is damaged leads nowhere; what differs is still one field of it.
+"""
+
+from __future__ import annotations
+
+from imgwriter.diff.sections import is_blank, match
+from imgwriter.examine.opening import OpenedDisk
+from imgwriter.examine.owners import Kind, Region, RegionMap
+from imgwriter.examine.owners.regions import clipped
+
+
+def shared_maps(
+    a: OpenedDisk, b: OpenedDisk, of_a: RegionMap, of_b: RegionMap
+) -> tuple[RegionMap, RegionMap]:
+    """Return the maps by which two disks are compared; both reach the end of the longer disk."""
+    size = max(a.image.volume.size, b.image.volume.size)
+    one, two = _extended(of_a, size), _extended(of_b, size)
+    if is_blank(b) and not is_blank(a):
+        return one, one
+    if is_blank(a) and not is_blank(b):
+        return two, two
+    for x, y in match(a, b):
+        if (x.start, x.size) != (y.start, y.size):
+            continue
+        if x.file_system is not None and y.file_system is None:
+            two = _with_part(two, one, x.start, min(x.start + x.size, size))
+        elif y.file_system is not None and x.file_system is None:
+            one = _with_part(one, two, x.start, min(x.start + x.size, size))
+    return one, two
+
+
+def _extended(regions: RegionMap, size: int) -> RegionMap:
+    """Return a map that goes on to ``size``, where the other disk ends."""
+    end = regions.regions[-1].end if regions.regions else 0
+    if end >= size:
+        return regions
+    return RegionMap([*regions.regions, Region(end, size, Kind.GAP, "disk", note="beyond the disk's end")])
+
+
+def _with_part(regions: RegionMap, other: RegionMap, start: int, end: int) -> RegionMap:
+    """Return a map with [start, end) as another has it."""
+    before = [clipped(r, r.start, min(r.end, start)) for r in regions.regions if r.start < start]
+    inside = [clipped(r, max(r.start, start), min(r.end, end)) for r in other.between(start, end)]
+    after = [clipped(r, max(r.start, end), r.end) for r in regions.regions if r.end > end]
+    return RegionMap([*before, *inside, *after])
