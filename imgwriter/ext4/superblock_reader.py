@@ -232,9 +232,12 @@ def _block_size(raw: Mapping[str, Any], at: int) -> int:
 
 
 def _cluster_size(raw: Mapping[str, Any], features: f.Features, block_size: int, at: int) -> int:
-    if not features.has(f.RoCompat.BIGALLOC):
-        return block_size
     log = raw["s_log_cluster_size"]
+    if not features.has(f.RoCompat.BIGALLOC):
+        if log != raw["s_log_block_size"]:
+            message = f"s_log_cluster_size is {log}, without bigalloc, and s_log_block_size is another"
+            raise damaged(message, f"{_WHERE}, s_log_cluster_size", at)
+        return block_size
     if log > 19 or not block_size <= 1024 << log <= _LARGEST_CLUSTER:
         message = f"s_log_cluster_size is {log}, which is no cluster size for blocks of {block_size:,} bytes"
         raise damaged(message, f"{_WHERE}, s_log_cluster_size", at)

@@ -189,7 +189,8 @@ def _later(start: bytes, version: int, file_size: int) -> bytes:
     if len(start) < HEADER_LENGTH_V3_MIN:
         raise _refused(f"ends with the file, after {len(start)} bytes; {_DAMAGED}", 0)
     length = int.from_bytes(start[100:104], "big")
-    if length < HEADER_LENGTH_V3_MIN or length % 8 or length > file_size:
+    cluster = 1 << min(int.from_bytes(start[20:24], "big"), MAX_CLUSTER_BITS)
+    if length < HEADER_LENGTH_V3_MIN or length % 8 or length > min(file_size, cluster):
         raise _refused(f"has header_length {length:,}; {_DAMAGED}", 100)
     return start[HEADER_LENGTH_V2:length].ljust(HEADER_V3.sizeof(), b"\0")
 

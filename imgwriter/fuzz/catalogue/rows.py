@@ -1,0 +1,83 @@
+"""Deviations that set one field of a record, or a few together: a table's row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from imgwriter.fuzz.deviation import Deviation
+from imgwriter.fuzz.image import Image, Verdict
+
+Fields: TypeAlias = Mapping[str, int | bytes]
+
+
+class Row(NamedTuple):
+    """A deviation that sets fields of a record.
+
+    Attributes:
+        name: The field, a dot, and what is done to it; the record and the kind come before.
+        verdict: What a correct reader does.
+        description: What is wrong.
+        fields: The fields' values.
+        section: Where the rule stands, if not where most of the table's do.
+        sealed: Whether checksums are made right afterwards.
+    """
+
+    name: str
+    verdict: Verdict | None
+    description: str
+    fields: Fields
+    section: str | None = None
+    sealed: bool = True
+
+
+def deviations_of(
+    kind: str, records: Iterable[str], base: Callable[[], Image], section: str, rows: Iterable[Row]
+) -> Iterator[Deviation]:
+    """Yield the deviations of a table.
+
+    Args:
+        kind: The kind of image.
+        records: The records that are set, all in the same way; the first gives the deviation its name.
+        base: Makes the image that is right.
+        section: Where the rules stand.
+        rows: The table.
+    """
+    names = tuple(records)
+    for row in rows:
+        yield Deviation(
+            f"{kind}.{names[0]}.{row.name}",
+            row.section or section,
+            row.description,
+            row.verdict,
+            base,
+            _setter(names, row.fields),
+            row.sealed,
+        )
+
+
+def _setter(names: tuple[str, ...], fields: Fields) -> Callable[[Any], Any]:
+    def change(image: Image) -> Image:
+        for name in names:
+            image = image.with_record(name, **fields)
+        return image
+
+    return change
+
+
+def of_images(
+    kind: str,
+    base: Callable[[], Image],
+    section: str,
+    rows: Iterable[tuple[str, Verdict | None, str, Callable[[Any], Image]]],
+    *,
+    sealed: bool = True,
+) -> Iterator[Deviation]:
+    """Yield deviations that change more than fields.
+
+    Args:
+        kind, base, section, sealed: As of :func:`deviations_of`.
+        rows: (name less the kind, verdict, description, change).
+    """
+    for name, verdict, description, change in rows:
+        yield Deviation(f"{kind}.{name}", section, description, verdict, base, change, sealed)
