@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from imgwriter import encoder, sidecar, sink, spec_boot
+from imgwriter.container import SPOOLED
 from imgwriter.deferred import Deferred
 from imgwriter.errors import OutputError, show
 from imgwriter.extent import Volume
@@ -159,9 +160,11 @@ def write_image(plan: ImagePlan, progress: Progress | None = None, started: floa
 
 
 def _output_warnings(spec: ImageSpec) -> list[str]:
-    """Return warnings about an earlier build: files beside its image, and trees that its image lies in."""
+    """Return warnings about the way out, and what an earlier build left beside it and in the trees."""
     path = os.path.realpath(image_path(spec))
-    if spec.streams or not os.path.exists(path):
+    if spec.streams:
+        return [SPOOLED] if spec.format == "qcow2-compressed" else []
+    if not os.path.exists(path):
         return []
     return [*_stale(spec)] + [
         f"{show(path)}, made by an earlier build, lies in the tree {show(os.fsencode(tree))} and goes into"

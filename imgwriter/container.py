@@ -24,6 +24,12 @@ CLUSTER_SIZES = (512, 2 * MiB)
 VHD_SUBFORMATS = ("dynamic", "fixed")
 VDI_SUBFORMATS = ("dynamic", "static")
 
+SPOOLED = (
+    "qcow2-compressed has in its header what only compressing tells: on its way to standard output it goes"
+    " through a temporary file without a name, in TMPDIR"
+)
+"""What there is to say where such an image is streamed."""
+
 _OTHER_NAMES = {"vhd": "vpc", "img": "raw", "qcow2c": "qcow2-compressed"}
 _UNWRITTEN = ("vhdx", "vmdk", "qcow", "qed", "parallels", "ova")
 _QCOW2 = ("qcow2", "qcow2-compressed")

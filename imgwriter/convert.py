@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from imgwriter import encoder, readers, sidecar, sink
-from imgwriter.container import FORMATS, SUFFIXES, ContainerOptions
+from imgwriter.container import FORMATS, SPOOLED, SUFFIXES, ContainerOptions
 from imgwriter.deferred import Deferred
 from imgwriter.errors import FormatError, SpecError, show
 from imgwriter.extent import Volume
@@ -121,6 +121,10 @@ class Conversion:
     @property
     def warnings(self) -> list[str]:
         """What one might not expect."""
+        spooled = self.spec.streams and self.spec.format == "qcow2-compressed"
+        return [*self._growth(), *([SPOOLED] if spooled else [])]
+
+    def _growth(self) -> list[str]:
         grown = self.size - self.image.volume.size
         if not grown:
             return []

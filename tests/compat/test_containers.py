@@ -114,6 +114,7 @@ def test_standard_output_takes_the_same_bytes(variant: str, tree: Path, tmp_path
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout == image.read_bytes()
     assert b"standard output: 401" in done.stderr
+    assert (b"through a temporary file" in done.stderr) is (variant in ("zlib", "zstd"))
 
 
 @pytest.mark.parametrize("source", VARIANTS)
@@ -230,3 +231,8 @@ def test_convert_to_standard_output(variants: dict[str, Path], tmp_path: Path) -
     report("convert", variants["vhd"], tmp_path / "out.vdi")
     done = imgwriter("convert", variants["vhd"], "-", "--format", "vdi")
     assert done.stdout == (tmp_path / "out.vdi").read_bytes()
+    assert b"temporary file" not in done.stderr
+    report("convert", variants["vhd"], tmp_path / "out.qcow2", "--format", "qcow2-compressed")
+    done = imgwriter("convert", variants["vhd"], "-", "--format", "qcow2-compressed")
+    assert done.stdout == (tmp_path / "out.qcow2").read_bytes()
+    assert b"through a temporary file" in done.stderr

@@ -260,6 +260,20 @@ def test_backing_file(raw: Path, tmp_path: Path) -> None:
     refused(image, f"names a backing file ({raw})")
 
 
+@pytest.mark.parametrize("name", ["vhdx", "vmdk", "qed", "parallels"])
+def test_containers_that_are_not_read(tmp_path: Path, name: str) -> None:
+    image = tmp_path / "image"
+    run("qemu-img", "create", "-q", "-f", name, image, "64M")
+    with pytest.raises(FormatError, match=rf"(?i)a {name}, which is not read"):
+        opened(image)
+
+
+def test_a_vmdk_that_is_a_description(tmp_path: Path) -> None:
+    image = tmp_path / "image.vmdk"
+    run("qemu-img", "create", "-q", "-f", "vmdk", "-o", "subformat=monolithicFlat", image, "1M")
+    refused(image, "a VMDK, which is not read")
+
+
 def test_luks(tmp_path: Path) -> None:
     image = tmp_path / "image"
     options = ("-o", "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10")

@@ -49,6 +49,28 @@ def test_another_format_than_said(tmp_path: Path, image_format: str, said: str) 
             opened(saved(tmp_path, EXAMPLES[image_format]), said)
 
 
+@pytest.mark.parametrize(
+    ("magic", "name"),
+    # QEMU's block/vhdx.h, block/vmdk.c, block/qed.h, block/parallels.c.
+    [
+        (b"vhdxfile", "VHDX"),
+        (b"KDMV", "VMDK"),
+        (b"COWD", "VMDK"),
+        (b"# Disk DescriptorFile", "VMDK"),
+        (b"QED\0", "QED"),
+        (b"WithoutFreeSpace", "Parallels"),
+        (b"WithouFreSpacExt", "Parallels"),
+    ],
+)
+def test_a_container_that_is_not_read_is_no_raw_disk(tmp_path: Path, magic: bytes, name: str) -> None:
+    path = saved(tmp_path, magic.ljust(4096, b"\0"))
+    with pytest.raises(FormatError, match=f"a {name}, which is not read") as refused:
+        opened(path)
+    assert refused.value.where == "magic" and refused.value.offset == 0
+    assert opened(path, "raw").format == "raw"
+    assert opened(saved(tmp_path, b"x" + magic.ljust(4096, b"\0"))).format == "raw"
+
+
 def test_damaged_images_are_not_taken_for_raw_disks(tmp_path: Path) -> None:
     version_1 = qcow2({}, MiB, version=1)
     truncated = EXAMPLES["vdi"][:100]
