@@ -141,7 +141,8 @@ def are_comparable(a: Area, b: Area) -> bool:
         return _ext4_shape(one) == _ext4_shape(two)
     if isinstance(one, Fat) and isinstance(two, Fat):
         return one.layout == two.layout
-    return one is None or two is None
+    # Where one is not read, its places are taken for the other's.
+    return (one is None or two is None) and (a.start, a.size) == (b.start, b.size)
 
 
 def _ext4_shape(fs: Ext4) -> tuple[int, ...]:
