@@ -96,7 +96,9 @@ class Metadata:
                 raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
             os.setxattr(target, name, value)
         except OSError as error:
-            if error.errno not in _NOT_KNOWN:
+            # ext4 says that there is no space where an attribute is larger than a block.
+            too_large = error.errno == errno.ENOSPC and os.statvfs(target).f_bfree
+            if error.errno not in _NOT_KNOWN and not too_large:
                 raise
             self.leave_out(f"{show(name.partition(b'.')[0])}.* attributes", inode)
 
