@@ -22,7 +22,7 @@ from collections.abc import Callable
 from imgwriter.errors import FormatError
 from imgwriter.ext4 import features as f
 from imgwriter.ext4.device import Device
-from imgwriter.ext4.format import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
+from imgwriter.ext4.format import EXT4_VALID_FS, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
 from imgwriter.ext4.reader import recover
 from imgwriter.ext4.superblock_reader import SuperblockValues, superblock_values
 from imgwriter.extent import Volume
@@ -68,14 +68,18 @@ def verify_ext4(volume: Volume, offset: int, size: int, progress: Progress | Non
     superblock = find_superblock(device, remarks)
     device = Device(volume, offset, device.size, superblock.block_size)
     device, superblock = _recovered(volume, device, superblock, remarks)
-    subject = Subject(device, superblock, remarks, Usage(superblock.first_data_block, _ratio(superblock)))
+    usage = Usage(superblock.first_data_block, superblock.cluster_size // superblock.block_size)
+    subject = Subject(device, superblock, remarks, usage, in_use_unclean=_is_unclean(superblock))
     content = device.read(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE)
     _Checks(subject, content, progress or (lambda done, total: None)).run()
     return remarks.result()
 
 
-def _ratio(superblock: SuperblockValues) -> int:
-    return superblock.cluster_size // superblock.block_size
+def _is_unclean(superblock: SuperblockValues) -> bool:
+    """Return whether the sums of a superblock may be old: it is of a mounted file system, or a backup."""
+    recover = superblock.features.has(f.Incompat.RECOVER)
+    fields = superblock.fields
+    return recover or not fields["s_state"] & EXT4_VALID_FS or fields["s_block_group_nr"] != 0
 
 
 def _recovered(

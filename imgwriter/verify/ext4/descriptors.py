@@ -120,7 +120,8 @@ def _descriptor(subject: Subject, group: int, content: bytes, offset: int) -> No
         find(where, "bg_checksum", offset, f"{computed:#06x}, as its bytes give", found, sections.CHECKSUMS)
     subject.groups[group] = _with_possible_places(subject, group, descriptor, offset)
     flags = descriptor.flags
-    allowed = _FLAGS if subject.lazy else 0
+    # The kernel says of every group that its table is zeroed, whether or not it may be left as it is.
+    allowed = _FLAGS if subject.lazy else EXT4_BG_INODE_ZEROED
     if flags & ~allowed:
         find(where, "bg_flags", offset, f"no bits but {allowed:#x}", f"{flags:#x}", sections.GROUP_DESC)
     blocks = (group_end(sb, group) - group_start(sb, group)) // subject.ratio + 1

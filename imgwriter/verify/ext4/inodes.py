@@ -130,11 +130,14 @@ class InodePass:
         inode = decode(content, number, offset, sb)
         self._checksum(inode)
         fields = inode.fields
+        if number == EXT4_BAD_INO:
+            self._blocks(inode, 0)  # of its fields only the map means something
+            return
         if not fields.links_count and number not in subject.orphans:
             if fields.mode and not fields.dtime and number >= sb.first_inode:
                 self._find(inode, "i_dtime", "the time of its removal, as it has no links", "0")
             return
-        if number == EXT4_BAD_INO or (number < sb.first_inode and not fields.mode):
+        if number < sb.first_inode and not fields.mode:
             self._blocks(inode, 0)
             return
         subject.inodes[number] = fields.mode | fields.links_count << 16
@@ -169,6 +172,14 @@ class InodePass:
             if inode.has(flag) and not sb.features.has(feature):
                 expected = f"no {name} without {f.name_of(feature)}"
                 self._find(inode, "i_flags", expected, f"{fields.flags:#x}")
+        for name, value, unused in (
+            ("i_obso_faddr", fields.obso_faddr, True),
+            ("l_i_blocks_high", fields.blocks_high, not sb.features.has(f.RoCompat.HUGE_FILE)),
+            ("l_i_file_acl_high", fields.file_acl_high, not sb.features.has(f.Incompat.BIT64)),
+            ("i_size_high", fields.size_high, inode.kind == stat.S_IFDIR and inode.size >> 32 == 0),
+        ):
+            if value and unused:
+                self._find(inode, name, "0, as it is not used", f"{value:,}")
         if inode.has(EXT4_INDEX_FL) and inode.kind != stat.S_IFDIR:
             self._find(inode, "i_flags", "no INDEX but in a directory", f"{fields.flags:#x}")
         if inode.inline and inode.extents:

@@ -27,7 +27,7 @@ class Subject:
         inodes: The inodes in use, by number: mode, and i_links_count above 16 bits.
         orphans: Inodes in use that a mount would remove or cut off.
         names: How many entries of directories lead to each inode.
-        in_use_unclean: It was mounted when the image was made, so that its sums may be old.
+        in_use_unclean: It was not unmounted, or its primary superblock is lost: the sums may be old.
     """
 
     device: Device
