@@ -1,0 +1,323 @@
+"""verify.containers.qcow2: refcounts, flags, places, bits and compressed data of images made by hand."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imgwriter.filedata import Amount
+from imgwriter.readers.hostfile import open_file
+from imgwriter.verify.containers.qcow2 import verify_qcow2
+from imgwriter.verify.containers.qcow2_references import References, Stretch, decoded
+from imgwriter.verify.values import Result
+from tests.unit.readers.images import COMPRESSED, COPIED, KiB, put, qcow2
+
+BITS = 12
+CLUSTER = 1 << BITS
+# Cluster 0 header, 1 refcount table, 2 L1 table, 3 L2 table, 4 and 5 data, 6 compressed, 7 refcount block.
+USED = 8
+BLOCK = 7 * CLUSTER
+L1_AT, L2_AT = 2 * CLUSTER, 3 * CLUSTER
+DATA = b"data" * KiB
+
+
+def deflated(content: bytes) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -12)
+    return packer.compress(content) + packer.flush()
+
+
+PACKED = deflated(b"packed" * 682 + b"1234")
+# Descriptor: offset in the low 62 - (12 - 8) bits, then the additional sectors: none.
+PACKED_ENTRY = COMPRESSED | 6 * CLUSTER
+
+
+class Image:
+    """A whole image: guest clusters 0 and 1 plain, 2 compressed, 4 compressed in the same host cluster."""
+
+    def __init__(self, order: int = 4, **fields: object) -> None:
+        second = PACKED_ENTRY + 512
+        entries = {0: 4 * CLUSTER | COPIED, 1: 5 * CLUSTER | COPIED, 2: PACKED_ENTRY, 4: second}
+        data = {4 * CLUSTER: DATA, 5 * CLUSTER: DATA, 6 * CLUSTER: PACKED, 6 * CLUSTER + 512: PACKED}
+        self.image = qcow2(
+            entries, 1 << 20, data=data, cluster_bits=BITS, clusters=USED, refcount_order=order, **fields
+        )
+        self.bits = 1 << order
+        self.put(">Q", CLUSTER, BLOCK)
+        for cluster in range(USED):
+            self.count(cluster, 1)
+        if order:
+            self.count(6, 2)
+
+    def put(self, code: str, at: int, *values: object) -> Image:
+        put(self.image, at, code, *values)
+        return self
+
+    def count(self, cluster: int, value: int) -> Image:
+        """Set a refcount. Those under 8 bits begin in the lowest bits of a byte. Spec: "Refcount block"."""
+        if self.bits >= 8:
+            code = {8: ">B", 16: ">H", 32: ">I", 64: ">Q"}[self.bits]
+            return self.put(code, BLOCK + cluster * self.bits // 8, value)
+        at, shift = BLOCK + cluster * self.bits // 8, cluster * self.bits % 8
+        mask = (1 << self.bits) - 1
+        self.image[at] = self.image[at] & ~(mask << shift) & 0xFF | value << shift
+        return self
+
+    def verify(self, path: Path, seen: list[tuple[Amount, Amount]] | None = None) -> Result:
+        path.write_bytes(self.image)
+        return verify_qcow2(
+            open_file(bytes(path)), None if seen is None else lambda d, t: seen.append((d, t))
+        )
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5, 6])
+def test_nothing_is_said_about_an_image_that_is_whole(tmp_path: Path, order: int) -> None:
+    seen: list[tuple[Amount, Amount]] = []
+    assert Image(order).verify(tmp_path / "image", seen) == Result()
+    assert seen == [(Amount(1 << 20, 0), Amount(1 << 20, 0))]
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3, 4, 5, 6])
+def test_refcounts_of_every_width_are_decoded(order: int) -> None:
+    bits = 1 << order
+    values = [index % min(1 << bits, 251) for index in range(64)]
+    packed = sum(value << index * bits for index, value in enumerate(values)).to_bytes(8 * bits, "little")
+    # Spec: big-endian from 8 bits on, which reverses the bytes of each.
+    if bits > 8:
+        size = bits // 8
+        packed = b"".join(packed[at : at + size][::-1] for at in range(0, len(packed), size))
+    assert list(decoded(packed, bits)) == values
+
+
+@pytest.mark.parametrize("order", [1, 4, 6])
+def test_a_refcount_too_low_is_a_finding(tmp_path: Path, order: int) -> None:
+    result = Image(order).count(7, 0).verify(tmp_path / "image")
+    (finding,) = result.findings
+    assert (finding.structure, finding.field) == ("qcow2 refcount block", "refcount")
+    assert finding.expected == "1, the references to cluster 7"
+    assert finding.found == "0: too low"
+    assert finding.offset == BLOCK + 7 * (1 << order) // 8
+    assert finding.section == 'qcow2.txt, "Host cluster management"'
+
+
+def test_a_refcount_of_several_references_too_low(tmp_path: Path) -> None:
+    (finding,) = Image().count(6, 1).verify(tmp_path / "image").findings
+    assert finding.expected == "2, the references to cluster 6"
+
+
+@pytest.mark.parametrize(("cluster", "found"), [(7, "2: too high"), (100, "2: leaked")])
+def test_a_refcount_too_high_is_a_leak_and_a_note(tmp_path: Path, cluster: int, found: str) -> None:
+    """As qemu-img check: leaks waste room, and are no errors."""
+    result = Image().count(cluster, 2).verify(tmp_path / "image")
+    assert result.findings == ()
+    assert [note.found for note in result.notes] == [found]
+
+
+def test_leaks_in_a_row_are_one(tmp_path: Path) -> None:
+    image = Image()
+    for cluster in range(20, 30):
+        image.count(cluster, 1)
+    (note,) = image.verify(tmp_path / "image").notes
+    assert note.expected == "0, the references to clusters 20 to 29"
+
+
+@pytest.mark.parametrize("at", [L1_AT, L2_AT, L2_AT + 8])
+def test_the_copied_flag_is_held_against_the_refcount(tmp_path: Path, at: int) -> None:
+    image = Image()
+    image.image[at] ^= 0x80
+    (finding,) = image.verify(tmp_path / "image").findings
+    assert finding.expected == "OFLAG_COPIED set, as the refcount is 1"
+    assert finding.offset == at
+    table = "L1" if at == L1_AT else "L2"
+    assert (finding.structure, finding.field) == (f"qcow2 {table} table", f"entry {(at - L2_AT) // 8 or 0}" if
+                                                  table == "L2" else "entry 0")  # fmt: skip
+
+
+def test_a_refcount_of_2_asks_for_no_copied_flag(tmp_path: Path) -> None:
+    result = Image().count(4, 2).verify(tmp_path / "image")
+    assert [f.expected for f in result.findings] == ["OFLAG_COPIED clear, as the refcount is 2"]
+    assert [n.found for n in result.notes] == ["2: too high"]
+
+
+def test_no_copied_flag_on_a_compressed_cluster(tmp_path: Path) -> None:
+    findings = Image().put(">Q", L2_AT + 16, PACKED_ENTRY | COPIED).verify(tmp_path / "image").findings
+    assert [f.expected for f in findings] == ["no OFLAG_COPIED on a compressed cluster"]
+
+
+DAMAGES: dict[str, tuple[Callable[[Image], object], str, str, int]] = {
+    "L1 reserved low": (lambda i: i.put(">Q", L1_AT, L2_AT | COPIED | 2), "qcow2 L1 table", "entry 0", L1_AT),
+    "L1 reserved high": (
+        lambda i: i.put(">Q", L1_AT, L2_AT | COPIED | 1 << 60), "qcow2 L1 table", "entry 0", L1_AT
+    ),
+    "L1 beyond": (lambda i: i.put(">Q", L1_AT, USED * CLUSTER | COPIED), "qcow2 L1 table", "entry 0", L1_AT),
+    "L1 unaligned": (lambda i: i.put(">Q", L1_AT, L2_AT + 512 | COPIED), "qcow2 L1 table", "entry 0", L1_AT),
+    "L1 a flag alone": (lambda i: i.put(">Q", L1_AT, COPIED), "qcow2 L1 table", "entry 0", L1_AT),
+    "L2 reserved": (lambda i: i.put(">Q", L2_AT, 4 * CLUSTER | COPIED | 2), "qcow2 L2 table", "entry 0",
+                    L2_AT),
+    "L2 reserved high": (
+        lambda i: i.put(">Q", L2_AT, 4 * CLUSTER | COPIED | 1 << 61), "qcow2 L2 table", "entry 0", L2_AT
+    ),
+    "L2 beyond": (
+        lambda i: i.put(">Q", L2_AT, USED * CLUSTER | COPIED), "qcow2 L2 table", "entry 0", L2_AT
+    ),
+    "L2 unaligned": (
+        lambda i: i.put(">Q", L2_AT, 4 * CLUSTER + 512 | COPIED), "qcow2 L2 table", "entry 0", L2_AT
+    ),
+    "L2 a flag alone": (lambda i: i.put(">Q", L2_AT + 24, COPIED), "qcow2 L2 table", "entry 3", L2_AT + 24),
+    "compressed beyond": (
+        lambda i: i.put(">Q", L2_AT + 16, COMPRESSED | USED * CLUSTER), "qcow2 L2 table", "entry 2",
+        L2_AT + 16
+    ),
+    "compressed data": (
+        lambda i: i.put(">B", 6 * CLUSTER, 0xFF), "qcow2 L2 table", "entry 2", L2_AT + 16
+    ),
+    "two in one place": (lambda i: i.put(">Q", L2_AT + 8, 4 * CLUSTER | COPIED), "qcow2 L2 table", "",
+                         4 * CLUSTER),
+    "data over a table": (lambda i: i.put(">Q", L2_AT + 8, L1_AT | COPIED), "qcow2 L2 table", "", L1_AT),
+    "refcount table reserved": (lambda i: i.put(">Q", CLUSTER, BLOCK | 1), "qcow2 refcount table", "entry 0",
+                                CLUSTER),
+    "refcount block beyond": (lambda i: i.put(">Q", CLUSTER, USED * CLUSTER), "qcow2 refcount table",
+                              "entry 0", CLUSTER),
+    "refcount block twice": (lambda i: i.put(">Q", CLUSTER + 8, BLOCK), "qcow2 L2 table", "", BLOCK),
+    "no refcount block": (lambda i: i.put(">Q", CLUSTER, 0), "qcow2 refcount table", "refcount", 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damage_is_named(tmp_path: Path, damage: str) -> None:
+    change, structure, field, offset = DAMAGES[damage]
+    image = Image()
+    change(image)
+    findings = image.verify(tmp_path / "image").findings
+    assert (structure, field, offset) in {(f.structure, f.field, f.offset) for f in findings}
+
+
+def test_a_zero_cluster_is_of_version_3(tmp_path: Path) -> None:
+    assert Image().put(">Q", L2_AT + 24, 1).verify(tmp_path / "image") == Result()
+    old = Image(version=2, header_length=0, compression_type=0)
+    (finding,) = old.put(">Q", L2_AT + 24, 1).verify(tmp_path / "image").findings
+    assert finding.expected == "bits 0 to 8, 56 to 61 zero"
+
+
+# Offsets: docs/interop/qcow2.txt, "Header". (offset, code, value), field.
+HEADER_DAMAGES = {
+    "cluster bits 8": ((20, ">I", 8), "cluster_bits"), "cluster bits 22": ((20, ">I", 22), "cluster_bits"),
+    "crypt": ((32, ">I", 3), "crypt_method"),
+    "L1 too small": ((36, ">I", 0), "l1_size"), "L1 too large": ((36, ">I", 1 << 23), "l1_size"),
+    "L1 unaligned": ((40, ">Q", L1_AT + 8), "l1_table_offset"),
+    "L1 nowhere": ((40, ">Q", 0), "l1_table_offset"),
+    "refcounts unaligned": ((48, ">Q", 8), "refcount_table_offset"),
+    "no refcount table": ((56, ">I", 0), "refcount_table_clusters"),
+    "backing file": ((8, ">QI", 1 << 40, 10), "backing_file_offset"),
+    "dirty": ((72, ">Q", 1), "incompatible_features"), "corrupt": ((72, ">Q", 2), "incompatible_features"),
+    "refcount order": ((96, ">I", 7), "refcount_order"), "length": ((100, ">I", 109), ""),
+    "compression unannounced": ((104, ">B", 1), "compression_type"),
+    "compression announced": ((72, ">Q", 8), "compression_type"),
+    "padding": ((108, ">B", 1), "padding"), "extended": ((72, ">Q", 16), "cluster_bits"),
+    "version": ((4, ">I", 4), ""), "magic": ((0, ">I", 0), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", HEADER_DAMAGES)
+def test_a_field_of_the_header_is_named(tmp_path: Path, damage: str) -> None:
+    (at, code, *values), field = HEADER_DAMAGES[damage]
+    findings = Image().put(str(code), int(str(at)), *values).verify(tmp_path / "image").findings
+    assert field in {f.field for f in findings if f.structure == "qcow2 header"}
+
+
+HEADER_NOTES = {
+    "unknown incompatible": ((72, ">Q", 1 << 40), "incompatible_features"),
+    "unknown compatible": ((80, ">Q", 2), "compatible_features"),
+    "unknown autoclear": ((88, ">Q", 4), "autoclear_features"),
+    "external data": ((72, ">Q", 4), "incompatible_features"),
+    "encryption": ((32, ">I", 2), "crypt_method"),
+    "size": ((24, ">Q", (1 << 20) - 1), "size"),
+    "longer header": ((100, ">I", 120), "header_length"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HEADER_NOTES)
+def test_what_is_not_known_or_not_looked_at_is_a_note(tmp_path: Path, kind: str) -> None:
+    (at, code, value), field = HEADER_NOTES[kind]
+    result = Image().put(str(code), int(str(at)), value).verify(tmp_path / "image")
+    assert field in {note.field for note in result.notes}
+    assert result.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("extension", "field", "damage"),
+    [
+        (struct.pack(">II", 0x12345678, 4) + b"four\0\0\0\0", "type", False),
+        (struct.pack(">II", 0x6803F857, 47) + bytes(48), "length", True),
+        (struct.pack(">II", 0x6803F857, 48) + bytes(48), "", False),
+        (struct.pack(">II", 0xE2792ACA, 1 << 20), "length", True),
+    ],
+)
+def test_header_extensions(tmp_path: Path, extension: bytes, field: str, damage: bool) -> None:
+    result = Image().put(f">{len(extension)}s", 112, extension).verify(tmp_path / "image")
+    assert (field in {f.field for f in result.findings}) == damage
+    if field and not damage:
+        assert field in {note.field for note in result.notes}
+
+
+def test_a_file_that_ends_within_a_table(tmp_path: Path) -> None:
+    image = Image()
+    image.image = image.image[: L2_AT + 100]
+    assert image.verify(tmp_path / "image").findings
+
+
+@pytest.mark.parametrize("length", [0, 4, 71, 72, 103, 104, 111])
+def test_a_file_that_ends_within_the_header(tmp_path: Path, length: int) -> None:
+    image = Image()
+    image.image = image.image[:length]
+    assert image.verify(tmp_path / "image").findings
+
+
+# Extended L2 entries. Spec: "Extended L2 Entries".
+
+
+@pytest.mark.parametrize(
+    ("entry", "bitmap", "expected"),
+    [
+        (4 << 14 | COPIED, 1 | 1 << 32, "subclusters allocated or zero, not both"),
+        (0, 1, "no subcluster allocated, as the entry has no offset"),
+        (4 << 14 | COPIED | 1, 1, "bits 0 to 8, 56 to 61 zero"),
+        (4 << 14 | COPIED, 1 | 2 << 32, None),
+        (0, 1 << 32, None),
+    ],
+)
+def test_extended_entries(tmp_path: Path, entry: int, bitmap: int, expected: str | None) -> None:
+    size = 1 << 14
+    image = qcow2({0: (entry, bitmap)}, 1 << 20, cluster_bits=14, clusters=6)
+    put(image, size, ">Q", 5 * size)
+    put(image, 5 * size, ">6H", 1, 1, 1, 1, int(entry != 0), 1)
+    path = tmp_path / "image"
+    path.write_bytes(image)
+    result = verify_qcow2(open_file(bytes(path)))
+    assert [f.expected for f in result.findings] == ([] if expected is None else [expected])
+
+
+# References
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        ([], []),
+        ([(1, 3)], [(1, 3, 1)]),
+        ([(1, 3), (3, 5)], [(1, 5, 1)]),
+        ([(3, 5), (1, 3)], [(1, 3, 1), (3, 5, 1)]),
+        ([(1, 9), (2, 3)], [(1, 2, 1), (2, 3, 2), (3, 9, 1)]),
+        ([(1, 3), (1, 3), (1, 3)], [(1, 3, 3)]),
+        ([(0, 2), (5, 6), (1, 7)], [(0, 1, 1), (1, 2, 2), (2, 5, 1), (5, 6, 2), (6, 7, 1)]),
+        ([(4, 4)], []),
+    ],
+)
+def test_references_are_counted(runs: list[tuple[int, int]], expected: list[tuple[int, int, int]]) -> None:
+    references = References()
+    for low, high in runs:
+        references.add(low, high)
+    assert list(references.stretches()) == [Stretch(*each) for each in expected]
