@@ -1,0 +1,1 @@
+"""Fuzzing imgwriter's own readers: see docs/fuzzing.md."""
