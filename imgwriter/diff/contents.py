@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from imgwriter.diff.fields import raw
 from imgwriter.errors import show
 from imgwriter.examine.owners.ext4_names import entries_of
-from imgwriter.ext4.directory import ENTRY_TAIL, EXT4_FT_DIR_CSUM
+from imgwriter.ext4.directory import ENTRY, ENTRY_TAIL, EXT4_FT_DIR_CSUM
 from imgwriter.ext4.format import (
     EXT4_EXTENTS_FL,
     EXTENT,
@@ -19,6 +19,7 @@ from imgwriter.ext4.format import (
     EXTENT_MAGIC,
     EXTENT_MAX_LEN,
 )
+from imgwriter.ext4.htree import DX_COUNTLIMIT, DX_ENTRY, DX_ROOT_INFO, DX_TAIL
 from imgwriter.ext4.xattr import ACL_NAMES, PREFIXES, XATTR_ENTRY
 
 _SHOWN = 6
@@ -29,6 +30,8 @@ Texts = tuple[str, str]
 _PREFIX_OF = {index: prefix for prefix, index in PREFIXES} | {7: b"system."}
 _ACL_OF = {index: name for name, index in ACL_NAMES.items()}
 _END = bytes(4)
+_DX_ROOT_COUNT = 24 + DX_ROOT_INFO.size
+"""Where dx_root has its dx_countlimit: behind "." and the head of ".."."""
 
 
 def listed(items: Iterable[str], nothing: str = "-") -> str:
@@ -93,14 +96,20 @@ def _order(names: Iterable[bytes]) -> str:
     return f"in the order {listed(show(name) for name in names)}"
 
 
-def tail_of(block: bytes) -> int:
-    """Return where a directory's block has its checksum; its end where it has none."""
+def directory_checksum(block: bytes) -> tuple[int, str] | None:
+    """Return where a directory's block has its checksum, and its name: a leaf's, or an index's."""
     at = len(block) - ENTRY_TAIL.size
-    if at < 0:
-        return len(block)
+    if at < _DX_ROOT_COUNT:
+        return None
     zero1, rec_len, zero2, kind, _ = ENTRY_TAIL.unpack_from(block, at)
-    known = (zero1, rec_len, zero2, kind) == (0, ENTRY_TAIL.size, 0, EXT4_FT_DIR_CSUM)
-    return len(block) - 4 if known else len(block)
+    if (zero1, rec_len, zero2, kind) == (0, ENTRY_TAIL.size, 0, EXT4_FT_DIR_CSUM):
+        return len(block) - 4, "det_checksum"
+    count_at = ENTRY.size if ENTRY.unpack_from(block)[1] == len(block) else _DX_ROOT_COUNT
+    limit, _ = DX_COUNTLIMIT.unpack_from(block, count_at)
+    tail_at = count_at + limit * DX_ENTRY.size
+    if not limit or tail_at + DX_TAIL.size > len(block):
+        return None
+    return tail_at + 4, "dt_checksum"
 
 
 def attributes(a: bytes, b: bytes, at: int) -> Texts:

@@ -251,12 +251,16 @@ def _directory(unit: Unit) -> Iterator[Change | None]:
     path = show(unit.of_a.path or b"") or "/"
     place = (unit.at_a - unit.of_a.start + unit.of_a.logical) // max(unit.of_a.block, 1)
     subject = f"directory {path}, block {place}"
-    tails = {contents.tail_of(unit.a), contents.tail_of(unit.b)}
-    end = tails.pop() if len(tails) == 1 else len(unit.a)
     a, b = contents.directories(unit.a, unit.b)
-    yield unit.change("directory", subject, "entries", 0, end, a, b)
-    a, b = raw(unit.a[end:]), raw(unit.b[end:])
-    yield unit.change("directory", subject, "det_checksum", end, len(unit.a), a, b)
+    sealed = contents.directory_checksum(unit.a)
+    if sealed is None or sealed != contents.directory_checksum(unit.b):
+        yield unit.change("directory", subject, "entries", 0, len(unit.a), a, b)
+        return
+    at, name = sealed
+    end = at + 4
+    yield unit.change("directory", subject, "entries", 0, at, a, b)
+    yield unit.change("directory", subject, name, at, end, raw(unit.a[at:end]), raw(unit.b[at:end]))
+    yield unit.change("directory", subject, "entries", end, len(unit.a), a, b)
 
 
 def _xattr_block(unit: Unit) -> Iterator[Change | None]:

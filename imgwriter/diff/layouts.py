@@ -24,7 +24,7 @@ from imgwriter.ext4.format import (
     Superblock,
 )
 from imgwriter.fat.boot_reader import BOOT_SIZE
-from imgwriter.fat.structures import ATTR_LONG_NAME, ATTR_LONG_NAME_MASK
+from imgwriter.fat.structures import ATTR_LONG_NAME, ATTR_LONG_NAME_MASK, ENTRY_SIZE
 
 _INODE_NAMES = (
     "i_mode", "i_uid", "i_size_lo", "i_atime", "i_ctime", "i_mtime", "i_dtime", "i_gid", "i_links_count",
@@ -150,4 +150,4 @@ def directory_entry(long: bool) -> tuple[Field, ...]:
 
 def is_long(entry: bytes) -> bool:
     """Return whether a directory entry is part of a long name."""
-    return entry[11] & ATTR_LONG_NAME_MASK == ATTR_LONG_NAME
+    return len(entry) == ENTRY_SIZE and entry[11] & ATTR_LONG_NAME_MASK == ATTR_LONG_NAME

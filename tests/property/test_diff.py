@@ -62,7 +62,7 @@ def test_every_differing_byte_is_explained_once(
         assert "differ" in text or "lies at" in text or "only" in text
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 255), st.integers(0, 64 << 10), st.binary(min_size=1, max_size=64))
 def test_damage_of_the_root_is_explained_by_the_whole_side(
     disks: tuple[Path, Path, list[int]], fill: int, at: int, content: bytes

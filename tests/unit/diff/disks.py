@@ -42,17 +42,15 @@ def build_efi(base: Path, **asked: object) -> Path:
     if not (base / "tree").exists():
         tree(base / "tree")
         (base / "loader.efi").write_bytes(b"MZ" + b"loader" * 500)
-    spec = ImageSpec(
-        trees=[base / "tree"],
-        partition_table="efi",
-        additional_space=0,
-        boot_end=ROOT,
-        esp_contents=[
-            Content(base / "loader.efi", "/EFI/a long name.efi"),
-            Content(base / "loader.efi", "/B.EFI"),
-        ],
-        **{"output": base / "out", **asked},  # type: ignore[arg-type]
-    )
+    contents = [Content(base / "loader.efi", path) for path in ("/EFI/a long name.efi", "/B.EFI")]
+    given = {
+        "partition_table": "efi",
+        "boot_end": ROOT,
+        "esp_contents": contents,
+        "output": base / "out",
+        **asked,
+    }
+    spec = ImageSpec(trees=[base / "tree"], additional_space=0, **given)  # type: ignore[arg-type]
     return Path(os.fsdecode(build_image(spec).path))
 
 
