@@ -83,7 +83,7 @@ def test_sgdisk(disk: Path, tmp_path: Path, options: list[str], names: set[str])
     [
         (["--disk-id", "0x12345678"], "unique_mbr_disk_signature"),
         (["--part-type", "1", "da"], "partition record 1, os_type"),
-        (["--activate", "-"], "partition record 1, boot_indicator"),
+        (["--activate", "1"], "partition record 1, boot_indicator"),
     ],
 )
 def test_sfdisk(mbr: Path, tmp_path: Path, options: list[str], field: str) -> None:
