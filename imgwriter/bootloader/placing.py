@@ -56,11 +56,10 @@ class Destination:
     def replace(self, path: bytes, source: Inode) -> None:
         """Make a file as :meth:`copy` does, in place of a file that is there: of what is the loader's own."""
         names = self._existing(split(path))
-        there = self.find(b"/".join(names))
-        if there is not None and stat.S_ISREG(there.mode):
-            holder = Lookup(self.root).follow(names[:-1])
-            assert holder.entries is not None
-            del holder.entries[names[-1]]
+        holder = self.find(b"/".join(names[:-1]))
+        entries = {} if holder is None or holder.entries is None else holder.entries
+        if names[-1] in entries and stat.S_ISREG(entries[names[-1]].mode):
+            del entries[names[-1]]
         self.copy(path, source)
 
     def made(self, content: bytes) -> Inode:

@@ -13,6 +13,7 @@ booted from. So a second disk with a copy of the image does not confuse it, as a
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 
 from imgwriter.bootloader import kernels, nixos
@@ -24,7 +25,7 @@ from imgwriter.bootloader.outcome import Installed
 from imgwriter.bootloader.placing import Destination
 from imgwriter.bootloader.target import DEFAULT_TIMEOUT, LoaderOptions, Target
 from imgwriter.disk import Role
-from imgwriter.errors import SpecError
+from imgwriter.errors import SourceError, SpecError, show
 from imgwriter.extent import Patch
 from imgwriter.tree import directory
 from imgwriter.tree.inventory import Inode
@@ -143,8 +144,7 @@ def _configure(root: Destination, target: Target, options: LoaderOptions) -> Ite
     """Put grub.cfg in place; yield warnings."""
     path = _DIRECTORY + b"grub.cfg"
     if options.grub_config is not None:
-        source = os.path.realpath(options.grub_config)
-        root.replace(path, directory.read_entry(source, SourceRules(), "the grub.cfg that is given"))
+        root.replace(path, _given(options.grub_config))
     elif root.find(path) is None:
         timeout = DEFAULT_TIMEOUT if options.timeout is None else options.timeout
         root.text(path, grub_cfg(list(_items(root.root, target, options)), timeout))
@@ -153,6 +153,18 @@ def _configure(root: Destination, target: Target, options: LoaderOptions) -> Ite
             "the tree's own /boot/grub/grub.cfg is kept, so that the kernel parameters and the timeout that"
             " are given have no effect"
         )
+
+
+def _given(path: bytes) -> Inode:
+    """Return a grub.cfg of the host.
+
+    Raises:
+        SourceError: It cannot be read, or is no file.
+    """
+    found = directory.read_entry(os.path.realpath(path), SourceRules(), "the grub.cfg that is given")
+    if not stat.S_ISREG(found.mode):
+        raise SourceError(f"the grub.cfg that is given, {show(path)}, is no file; give one", path)
+    return found
 
 
 def _items(root: Inode, target: Target, options: LoaderOptions) -> Iterator[MenuItem]:
