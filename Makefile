@@ -22,7 +22,7 @@ help:
 	@echo 'make test    set up what the tests need, then lint, types and all tests'
 	@echo 'make setup   only the setting up: Debian packages, $(VENV), the guest kernel, a Debian root'
 	@echo 'make lint    ruff            make types   mypy --strict        make format   ruff format'
-	@echo 'make bench   imgwriter beside mke2fs -d, tar and a loop mount with cp'
+	@echo 'make bench   imgwriter beside mke2fs -d, tar, a loop mount with cp, and qemu-img'
 	@echo 'make clean   remove everything that was made here'
 
 # --- Environments. Each stamp is newer than pyproject.toml when its environment is up to date. ---

@@ -1,6 +1,6 @@
 """imgwriter beside its peers, in one run: medians, ratios, peak memory, and the goals.
 
-Usage: bench.py [--only PART] [--tree DIR] [--runs N] [--quick] [--million] [--work DIR]
+Usage: bench.py [--only PART] [--tree own|DIR]... [--runs N] [--quick] [--million] [--work DIR]
 
 Whole processes are timed, from fork to wait4, in turn: round after round, so that a machine that gets
 slower gets slower for all. Everything is read once before (warm cache). Nothing is synced to the disk by
@@ -19,6 +19,9 @@ from pathlib import Path
 
 import containers
 from measure import Contestant, MiB, imgwriter, measure, median, memory, rounds, share, verdict
+
+OWN = "own"
+"""The tree that is made here."""
 
 LARGEST_DISK = "16777215MiB"
 """The largest file that ext4 holds, in whole MiB."""
@@ -44,7 +47,11 @@ def _arguments() -> argparse.Namespace:
     )
     parts = ("raw", "containers", "convert", "nix")
     parser.add_argument("--only", choices=parts, help="one part (default all)")
-    parser.add_argument("--tree", type=Path, help="a tree instead of the one made here")
+    parser.add_argument(
+        "--tree",
+        action="append",
+        help="a tree to take; may be repeated (default: own, made here)",
+    )
     parser.add_argument("--runs", type=int, default=5, help="rounds (default 5)")
     parser.add_argument("--quick", action="store_true", help="a tenth of each tree, fewer rounds")
     parser.add_argument("--million", action="store_true", help="1,000,000 small files, too")
@@ -59,21 +66,24 @@ def _run(arguments: argparse.Namespace, work: Path) -> None:
         _closure(work, 100_000 // small, 1000 // small, runs)
     if arguments.only == "nix":
         return
-    tree = arguments.tree or work / "share"
-    kind = "existing" if arguments.tree else "share"
-    entries, size = _tree(kind, tree, 50_000 // small, 700 // small)
-    print(f"A tree of {entries:,} entries, {size / MiB:,.0f} MiB; median of {runs}; {os.cpu_count()} cores\n")
+    for name in arguments.tree or [OWN]:
+        tree, kind = (work / "share", "share") if name == OWN else (Path(name), "existing")
+        entries, size = _tree(kind, tree, 50_000 // small, 700 // small)
+        print(
+            f"{name}: {entries:,} entries, {size / MiB:,.0f} MiB; median of {runs}; {os.cpu_count()} cores\n"
+        )
+        if arguments.only in (None, "raw"):
+            _beside_peers(tree, work, runs)
+            _largest_disk(tree, work, runs)
+        if arguments.only in (None, "containers"):
+            containers.building(tree, work, runs)
+        if arguments.only in (None, "convert"):
+            containers.converting(tree, work, runs)
     if arguments.only in (None, "raw"):
-        _beside_peers(tree, work, runs)
-        _largest_disk(tree, work, runs)
         _one_directory(work, 100_000 // small, runs)
         if arguments.million:
             _million(work, 1_000_000 // small)
         _start(work, runs)
-    if arguments.only in (None, "containers"):
-        containers.building(tree, work, runs)
-    if arguments.only in (None, "convert"):
-        containers.converting(tree, work, runs)
 
 
 def _tree(kind: str, top: Path, *numbers: int) -> tuple[int, int]:

@@ -238,7 +238,8 @@ def test_a_channel_is_made_of_a_nixpkgs(closure: Closure, tmp_path: Path) -> Non
     ]
 
 
-def test_the_boot_loader_is_refused_with_its_remedy(closure: Closure, tmp_path: Path) -> None:
+def test_a_system_that_no_guest_can_boot_is_refused_with_its_remedy(closure: Closure, tmp_path: Path) -> None:
+    """A toplevel asks for its boot loader, and this one's kernel is none."""
     done = imgwriter(*closure.words("export"), "--toplevel", closure.toplevel, "--output", tmp_path / "out")
     assert done.returncode == 1
-    assert "--no-install-boot-loader" in done.stderr.decode()
+    assert "/kernel is no kernel" in done.stderr.decode() and "--vm-kernel" in done.stderr.decode()
