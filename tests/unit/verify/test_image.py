@@ -1,0 +1,299 @@
+"""verify.image: layers from the file inwards, what a damaged magic number was, and the command around it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imgwriter import cli
+from imgwriter.errors import SourceError, SpecError
+from imgwriter.units import MiB
+from imgwriter.verify import report
+from imgwriter.verify.image import Report, verify_image
+from tests.building import build
+from tests.unit.readers.images import footer, put, qcow2, vdi
+from tests.unit.verify.volumes import FatVolume
+
+SIZE = 32 * MiB
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tree")
+    (folder / "file").write_bytes(b"content" * 1000)
+    (folder / "directory").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
+    """Return the bytes of an image with a partition table; each is made once."""
+    folder = tmp_path_factory.mktemp("images")
+    made: dict[str, bytes] = {}
+
+    def image(kind: str) -> bytes:
+        if kind not in made:
+            options = ["--partition-table", kind, "--disk-size", "32MiB"]
+            if kind in ("efi", "hybrid"):
+                options += ["--boot-end", "10MiB"]
+            made[kind] = build(tree, folder / kind, *options).read_bytes()
+        return made[kind]
+
+    return image
+
+
+def verified(path: Path, content: bytes | bytearray, **options: object) -> Report:
+    path.write_bytes(content)
+    return verify_image(bytes(path), **options)  # type: ignore[arg-type]  # keyword arguments
+
+
+def layers(result: Report) -> list[tuple[str, str]]:
+    return [(layer.name, layer.kind) for layer in result.layers]
+
+
+def findings(result: Report, name: str) -> list[tuple[str, str]]:
+    (layer,) = [layer for layer in result.layers if layer.name == name]
+    return [(f.structure, f.field) for f in layer.result.findings]
+
+
+LAYERS = {
+    "legacy": [("partition table", "mbr"), ("partition 1", "ext4")],
+    "efi": [("partition table", "gpt"), ("partition 1", "fat"), ("partition 2", "ext4")],
+    "none": [("partition table", ""), ("the disk", "ext4")],
+    "hybrid": [("partition table", "gpt"), ("partition 1", "fat"), ("partition 2", ""),
+               ("partition 3", "ext4")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_every_layer_is_looked_at(images: Callable[..., bytes], kind: str, tmp_path: Path) -> None:
+    result = verified(tmp_path / "image", images(kind))
+    assert layers(result) == LAYERS[kind]
+    assert (result.findings, result.notes, result.error) == (0, 0, "")
+    assert (result.format, result.size) == ("raw", SIZE)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_one_partition_alone(images: Callable[..., bytes], number: int, tmp_path: Path) -> None:
+    image = bytearray(images("efi"))
+    image[510] = 0  # the MBR's signature, which is not looked at
+    image[SIZE - 512] ^= 1
+    result = verified(tmp_path / "image", image, partition=number)
+    assert layers(result) == [LAYERS["efi"][number]]
+    assert result.findings == 0
+    assert verified(tmp_path / "image", image).findings > 0
+
+
+def test_a_disk_without_a_table_is_partition_0(images: Callable[..., bytes], tmp_path: Path) -> None:
+    assert layers(verified(tmp_path / "image", images("none"), partition=0)) == [("the disk", "ext4")]
+    with pytest.raises(SpecError, match="no partition 1"):
+        verified(tmp_path / "image", images("none"), partition=1)
+
+
+def test_a_damaged_layer_keeps_none_from_being_looked_at(
+    images: Callable[..., bytes], tmp_path: Path
+) -> None:
+    image = bytearray(images("efi"))
+    image[512 + 16] ^= 1  # GPT header_crc32
+    image[8 * MiB + 21] = 0  # BPB_Media
+    result = verified(tmp_path / "image", image)
+    assert ("GPT primary header", "header_crc32") in findings(result, "partition table")
+    assert ("FAT boot sector", "BPB_Media") in findings(result, "partition 1")
+    assert layers(result) == LAYERS["efi"]
+
+
+# What is told by all but its magic number
+
+
+@pytest.mark.parametrize("bit", range(32))
+def test_a_qcow2_without_its_magic_is_no_raw_disk(bit: int, tmp_path: Path) -> None:
+    image = qcow2({}, MiB, cluster_bits=12)
+    image[bit // 8] ^= 1 << bit % 8
+    result = verified(tmp_path / "image", image)
+    assert result.format == "qcow2"
+    assert findings(result, "container") == [("qcow2 header", "")]
+    assert result.error
+
+
+@pytest.mark.parametrize("bit", range(32))
+def test_a_vdi_without_its_signature_is_no_raw_disk(bit: int, tmp_path: Path) -> None:
+    image = vdi([0], MiB, length=1024 + MiB)
+    image[64 + bit // 8] ^= 1 << bit % 8
+    assert findings(verified(tmp_path / "image", image), "container") == [("VDI header", "signature")]
+
+
+@pytest.mark.parametrize("byte", range(0, 512, 5))
+def test_a_fixed_vhd_without_its_footer_is_no_raw_disk(byte: int, tmp_path: Path) -> None:
+    image = bytearray(MiB) + footer(MiB, cylinder=30, heads=4, sectors_per_track=17, unique_id=b"u" * 16)
+    image[MiB + byte] ^= 1 << byte % 8
+    result = verified(tmp_path / "image", image)
+    assert "VHD footer" in {structure for structure, _ in findings(result, "container")}
+
+
+def test_a_raw_disk_may_be_pinned(tmp_path: Path) -> None:
+    result = verified(tmp_path / "image", qcow2({}, MiB, cluster_bits=12), input_format="raw")
+    assert layers(result) == [("partition table", ""), ("the disk", "")]
+    assert result.findings == 0
+
+
+@pytest.mark.parametrize("bit", range(16))
+def test_ext4_without_its_magic(images: Callable[..., bytes], bit: int, tmp_path: Path) -> None:
+    image = bytearray(images("none"))
+    image[1024 + 56 + bit // 8] ^= 1 << bit % 8
+    result = verified(tmp_path / "image", image)
+    assert layers(result)[1] == ("the disk", "ext4")
+    assert result.findings > 0
+
+
+# BPB_BytsPerSec, BPB_SecPerClus, BPB_NumFATs, BPB_Media, jump: what a probe asks for.
+@pytest.mark.parametrize("byte", [0, 11, 12, 13, 16, 21])
+@pytest.mark.parametrize("mask", [0x10, 0xFF])
+def test_fat_with_a_damaged_boot_sector(byte: int, mask: int, tmp_path: Path) -> None:
+    volume = FatVolume(12).flip(byte, mask)
+    result = verified(tmp_path / "image", volume.image)
+    assert layers(result)[-1] == ("the disk", "fat")
+    assert "FAT boot sector" in {structure for structure, _ in findings(result, "the disk")}
+
+
+def test_fat_in_a_partition_of_its_type(images: Callable[..., bytes], tmp_path: Path) -> None:
+    """What begins with anything but zeros on an EFI system partition is taken for FAT."""
+    image = bytearray(images("efi"))
+    image[8 * MiB : 8 * MiB + 512] = b"x" * 512
+    assert findings(verified(tmp_path / "image", image), "partition 1")
+    image[8 * MiB : 8 * MiB + 512] = bytes(512)
+    result = verified(tmp_path / "image", image)
+    assert layers(result)[1] == ("partition 1", "")
+    assert (result.findings, result.notes) == (0, 1)
+
+
+# The table against the disk
+
+
+@pytest.mark.parametrize("at", [510, 511])
+def test_an_mbr_without_its_signature(images: Callable[..., bytes], at: int, tmp_path: Path) -> None:
+    image = bytearray(images("legacy"))
+    image[at] = 0
+    result = verified(tmp_path / "image", image)
+    assert findings(result, "partition table") == [("MBR", "signature")]
+
+
+def test_nothing_but_zeros_is_no_damage(tmp_path: Path) -> None:
+    for content in (b"", b"x", bytes(511), bytes(512), bytes(MiB), b"\x55" * 4096):
+        result = verified(tmp_path / "image", content)
+        assert (result.findings, result.notes) == (0, 1)
+
+
+def test_a_hybrid_record_is_a_partition_of_the_gpt(images: Callable[..., bytes], tmp_path: Path) -> None:
+    image = bytearray(images("efi"))
+    for start, expected in ((16384, []), (16385, [("MBR record 2", "starting_lba")])):
+        put(image, 446 + 16, "<B3sB3sII", 0, bytes(3), 0x0C, bytes(3), start, 4096)
+        result = verified(tmp_path / "image", image)
+        assert findings(result, "partition table") == expected
+        assert "hybrid" in result.layers[0].result.notes[0].found
+
+
+def test_an_efi_system_partition_holds_fat(images: Callable[..., bytes], tmp_path: Path) -> None:
+    image = bytearray(images("legacy"))
+    image[446 + 4] = 0xEF
+    result = verified(tmp_path / "image", image)
+    assert findings(result, "partition table") == [("partition 1", "")]
+    image[446 + 4] = 0x0C
+    result = verified(tmp_path / "image", image)
+    assert (result.findings, result.notes) == (0, 1)
+
+
+def test_what_is_not_read_is_a_note(images: Callable[..., bytes], tmp_path: Path) -> None:
+    image = bytearray(images("efi"))
+    image[10 * MiB : 12 * MiB] = bytes(2 * MiB)
+    image[10 * MiB : 10 * MiB + 4] = b"XFSB"
+    result = verified(tmp_path / "image", image)
+    assert layers(result)[-1] == ("partition 2", "xfs")
+    assert [n.found for n in result.layers[-1].result.notes] == ["xfs, which is not verified"]
+
+
+# The command
+
+
+def run(capsysbinary: pytest.CaptureFixture[bytes], *arguments: str | Path) -> tuple[int, str, str]:
+    status = cli.main(["verify", *map(str, arguments)])
+    out, err = capsysbinary.readouterr()
+    return status, out.decode(), err.decode()
+
+
+def test_the_exit_status_and_the_last_line(
+    images: Callable[..., bytes], tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    path = tmp_path / "image"
+    image = bytearray(images("efi"))
+    path.write_bytes(image)
+    status, out, err = run(capsysbinary, path)
+    assert (status, err, out.splitlines()[-1]) == (0, "", "no findings")
+    image[8 * MiB + 510] = 0
+    path.write_bytes(image)
+    status, out, _ = run(capsysbinary, path)
+    lines = out.splitlines()
+    assert (status, lines[-1]) == (1, "1 finding, 0 notes")
+    at = lines.index("partition 1 (FAT)")
+    assert lines[at + 1] == f"  FAT boot sector, Signature_word, at {8 * MiB + 510:,}"
+    assert lines[at + 3].endswith("[FAT specification, 3.1]")
+    assert run(capsysbinary, path, "--quiet") == (1, "", "")
+
+
+def test_the_json_document(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(FatVolume(12).link(100, 0xFFF).image)
+    status, out, _ = run(capsysbinary, path, "--json")
+    document = json.loads(out)
+    assert status == 1
+    assert (document["schema"], document["format"], document["findings"]) == (1, "raw", 1)
+    (table, disk) = document["layers"]
+    assert (table["name"], table["kind"], disk["name"], disk["kind"]) == (
+        "partition table",
+        None,
+        "the disk",
+        "fat",
+    )
+    (finding,) = disk["findings"]
+    assert finding == {
+        "structure": "FAT",
+        "field": "FAT[100]",
+        "offset": FatVolume(12).fat_at + 150,
+        "expected": "0, or in a chain",
+        "found": "cluster 100 lost",
+        "section": "FAT specification, 4",
+    }
+
+
+def test_what_cannot_be_read_has_status_2(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    status, out, err = run(capsysbinary, tmp_path / "absent")
+    assert (status, out) == (2, "")
+    assert "name an image that can be read" in err
+    path = tmp_path / "image"
+    path.write_bytes(bytes(MiB))
+    assert run(capsysbinary, path, "--partition", "1")[0] == 2
+    assert run(capsysbinary, path, "--input-format", "vmdk")[0] == 2
+    assert run(capsysbinary, path, "--sector-size", "513")[0] == 2
+    # Only a part of the disk is in the file: nothing is damaged, but the disk cannot be read.
+    image = qcow2({}, MiB, cluster_bits=12, backing_file_offset=512, backing_file_size=4)
+    put(image, 4096, ">Q", 15 * 4096)
+    put(image, 15 * 4096, ">16H", 1, 1, 1, 1, *[0] * 11, 1)
+    path.write_bytes(image)
+    status, out, err = run(capsysbinary, path)
+    assert (status, out.splitlines()[-1]) == (2, "no findings, 1 note")
+    assert "backing file" in err
+
+
+def test_errors_are_raised_before_anything_else(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="input format"):
+        verify_image(bytes(tmp_path), "vmdk")
+    with pytest.raises(SourceError):
+        verify_image(bytes(tmp_path))
+
+
+def test_numbers_of_words() -> None:
+    empty = Report(b"image", "raw", 0, ())
+    assert report.summary(empty) == "no findings"
+    assert report.text(empty) == "image: raw, a disk of 0 B\n\nno findings"
