@@ -9,6 +9,7 @@ import base64
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,8 +41,10 @@ class Page:
         self.requests: list[str] = []
         self.complaints: list[str] = []
 
-    def open(self, address: str, width: int = 1250, height: int = 950, dark: bool = False) -> None:
-        """Load an address and wait until it is there."""
+    def open(
+        self, address: str, width: int = 1250, height: int = 950, dark: bool = False, scripts: bool = True
+    ) -> None:
+        """Load an address and wait until it is there; without ``scripts``, those of the page do not run."""
         if not self._session:
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
             attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
@@ -57,10 +60,13 @@ class Page:
             deviceScaleFactor=1,
             mobile=False,
         )
+        self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.requests.clear()
         self.call("Page.navigate", url=address)
         while self._event()["method"] != "Page.loadEventFired":
             pass
+        if not scripts:
+            return
         # Twice: what an observer of sizes draws comes with the next frame.
         for _ in range(2):
             self.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -97,7 +103,7 @@ class Page:
         self.call("Input.insertText", text=text)
 
     def press(self, key: str, code: int = 0) -> None:
-        """Press and release a key by its name; ``code`` is its virtual key, for keys that a browser acts on."""
+        """Press and release a key by its name; ``code`` is its virtual key, which browsers act on."""
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, text=text, windowsVirtualKeyCode=code)
@@ -150,6 +156,16 @@ class Page:
         return parsed
 
 
+_START = """\
+import fcntl, os, sys
+reads, writes = (fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1:3])
+os.dup2(reads, 3)
+os.dup2(writes, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Gives Chromium its pipes as descriptors 3 and 4."""
+
+
 @contextmanager
 def browser() -> Iterator[Page]:
     """Start Chromium with a profile of its own and give its one tab."""
@@ -157,10 +173,9 @@ def browser() -> Iterator[Page]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         commands_out, commands_in = os.pipe()
         answers_out, answers_in = os.pipe()
-        # It reads descriptor 3 and writes 4.
-        script = f'exec "$@" 3<&{commands_out} 4>&{answers_in}'
+        start = [sys.executable, "-c", _START, str(commands_out), str(answers_in), command]
         process = subprocess.Popen(
-            ["sh", "-c", script, "sh", command, *_ARGUMENTS, f"--user-data-dir={profile}"],
+            [*start, *_ARGUMENTS, f"--user-data-dir={profile}"],
             pass_fds=(commands_out, answers_in),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -168,12 +183,14 @@ def browser() -> Iterator[Page]:
         )
         os.close(commands_out)
         os.close(answers_in)
-        page = Page(commands_in, answers_out)
         try:
-            yield page
+            yield Page(commands_in, answers_out)
         finally:
-            page._session = ""
-            page.call("Browser.close")
-            process.wait()
+            # It ends when nobody can command it any more.
             os.close(commands_in)
             os.close(answers_out)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
