@@ -41,19 +41,17 @@ def select(browser: Browser, paths: Sequence[bytes] = ()) -> Inventory:
 def _pruned(root: Inode, chosen: Sequence[Found]) -> Inode:
     """Return a copy of the root that leads to what was chosen, and to nothing else."""
     top = _emptied(root)
-    # Shorter paths first: what lies in a directory that is chosen whole is there already.
-    for each in sorted(chosen, key=lambda found: len(found.names)):
+    for each in chosen:
         _graft(top, each)
     return top
 
 
 def _graft(top: Inode, found: Found) -> None:
+    """Put a file into its place; in a directory that was chosen whole it is already."""
     directory = top
     for name, inode in zip(found.names[:-1], found.inodes[1:-1], strict=True):
         assert directory.entries is not None
         below = directory.entries.get(name)
-        if below is inode:
-            return
         if below is None:
             below = directory.entries[name] = _emptied(inode)
         directory = below

@@ -370,6 +370,7 @@ def test_inspect_says_what_dumpe2fs_and_blkid_say(options: str, tmp_path: Path) 
     assert found["label"] == probed.get("LABEL") and found["block_size"] == block
     assert found["size"] == int(header["Block count"]) * block
     assert found["free"] == int(header["Free blocks"]) * block
+    assert found["used"] == (int(header["Block count"]) - int(header["Free blocks"])) * block
     assert found["reserved"] == int(header["Reserved block count"]) * block
     assert found["cluster_size"] == int(header.get("Cluster size", block))
     assert (found["inodes"], found["free_inodes"]) == (int(header["Inode count"]), int(header["Free inodes"]))

@@ -15,7 +15,7 @@ from imgwriter import sink
 from imgwriter.errors import FormatError
 from imgwriter.examine.archive import Archive, archive
 from imgwriter.tree import posix_acl, tarball
-from imgwriter.tree.inventory import Inode, Inventory
+from imgwriter.tree.inventory import Inode, Inventory, Run
 from imgwriter.tree.rules import SourceRules
 from imgwriter.tree.xattrs import XattrPolicy
 from tests import trees
@@ -52,6 +52,7 @@ def odd() -> dict[bytes, Inode]:
         b"before 1970": trees.file(b"x", mtime_ns=-(10**18) + 999_999_999),
         b"after 2242": trees.file(b"x", mtime_ns=2**33 * 10**9),
         b"last of ustar": trees.file(b"x", mtime_ns=(2**33 - 1) * 10**9),
+        b"year 1969": trees.file(b"x", mtime_ns=-(10**9)),
         b"nanoseconds": trees.file(b"x", mtime_ns=1),
         b"owners": trees.file(b"x", uid=NOBODY, gid=2**21),
         b"owners of ustar": trees.file(b"x", uid=2**21 - 1, gid=2**21 - 1),
@@ -103,11 +104,29 @@ def test_holes_take_no_room_and_come_back() -> None:
 
 
 @pytest.mark.parametrize(
+    ("size", "runs", "expected"),
+    [
+        (1_000_000, ((0, 4096), (8192, 12_288)), "3 0 4096 8192 4096 1000000 0"),
+        (12_000, ((8192, 12_000),), "1 8192 3808"),
+        (5_000, (), "1 5000 0"),
+        (5_000, ((100, 200), (300, 1000)), "2 0 1024 5000 0"),
+    ],
+)
+def test_maps_of_sparse_files(size: int, runs: tuple[Run, ...], expected: str) -> None:
+    """A last entry without data tells the size. Spec: GNU tar 1.34, "Storing Sparse Files"; sparse.c."""
+    volume = archived({b"f": trees.zeros(size, runs)}).volume
+    content = volume.read(0, volume.size)
+    at = content.index(b"\0" * 12, content.index(b"./GNUSparseFile.0/f") + 300) // 512 * 512 + 512
+    assert content[at : at + 512].rstrip(b"\0").decode().split("\n")[:-1] == expected.split()
+
+
+@pytest.mark.parametrize(
     ("name", "keys"),
     [
         (b"100" + b"-" * 95, set()),
         (b"101" + b"-" * 96, {"path"}),
         (b"before 1970", {"mtime"}),
+        (b"year 1969", {"mtime"}),
         (b"after 2242", {"mtime"}),
         (b"last of ustar", set()),
         (b"nanoseconds", {"mtime"}),

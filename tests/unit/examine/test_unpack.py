@@ -22,11 +22,35 @@ from tests.compat.ext4_images import everything
 from tests.oracles import inodes
 from tests.oracles.snapshot import difference, of_directory
 
+ORDINARY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices and gives files away")
 
 
 def write(entries: dict[bytes, Inode], target: Path, overwrite: bool = False) -> Unpacked:
     return unpack(trees.inventory(entries), os.fsencode(target), owners=False, overwrite=overwrite)
+
+
+def as_ordinary_user(folder: Path, action: Callable[[], object]) -> None:
+    """Do something as somebody who is not root; what is in the folder is theirs."""
+    if os.geteuid() != 0:
+        action()
+        return
+    for each in (folder, *list(folder.parents)[:-1]):
+        each.chmod(each.stat().st_mode | 0o011)
+    for each in folder.iterdir():
+        os.chown(each, ORDINARY, ORDINARY)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.setgroups([])
+            os.setresgid(ORDINARY, ORDINARY, ORDINARY)
+            os.setresuid(ORDINARY, ORDINARY, ORDINARY)
+            action()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def chain(depth: int) -> Inode:
@@ -87,7 +111,9 @@ def test_directories_that_nobody_may_enter_are_filled_first(tmp_path: Path) -> N
     linked = trees.file(b"y")
     assert closed.entries is not None
     closed.entries[b"l"] = linked
-    write({b"closed": closed, b"z": trees.directory({b"again": linked})}, tmp_path / "out")
+    entries = {b"closed": closed, b"z": trees.directory({b"again": linked})}
+    (tmp_path / "out").mkdir()
+    as_ordinary_user(tmp_path, lambda: write(entries, tmp_path / "out"))
     assert stat.S_IMODE((tmp_path / "out" / "closed").stat().st_mode) == 0
     (tmp_path / "out" / "closed").chmod(0o700)
     assert (tmp_path / "out" / "closed" / "l").samefile(tmp_path / "out" / "z" / "again")
@@ -128,28 +154,6 @@ def test_an_owner_that_no_file_can_have_is_left_out(tmp_path: Path) -> None:
     ]
 
 
-def in_child(action: Callable[[], None]) -> None:
-    """Run an action as an ordinary user, in a process of its own."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.setgroups([])
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
-            action()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
-
-
-def open_to_all(folder: Path) -> None:
-    """Let an ordinary user go to a folder."""
-    for each in (folder, *list(folder.parents)[:-1]):
-        each.chmod(each.stat().st_mode | 0o011)
-
-
 @needs_root
 def test_without_privileges(tmp_path: Path) -> None:
     entries = everything()
@@ -157,7 +161,6 @@ def test_without_privileges(tmp_path: Path) -> None:
     twin = trees.device(stat.S_IFBLK, 8, 1)
     entries |= {b"twin": twin, b"twin too": twin}
     (tmp_path / "out").mkdir()
-    os.chown(tmp_path / "out", 65534, 65534)
 
     def action() -> None:
         done = unpack(trees.inventory(entries), os.fsencode(tmp_path / "out"), owners=False)
@@ -165,8 +168,7 @@ def test_without_privileges(tmp_path: Path) -> None:
         assert "device nodes of 3 files were left out, first of block" in told, told
         assert "trusted.* attributes of 2 files were left out, first of attributes" in told, told
 
-    open_to_all(tmp_path)
-    in_child(action)
+    as_ordinary_user(tmp_path, action)
     made = of_directory(tmp_path / "out")
     expected = {
         name
@@ -174,7 +176,7 @@ def test_without_privileges(tmp_path: Path) -> None:
         if name not in (b"block", b"char", b"twin", b"twin too")
     }
     assert set(made) == expected
-    assert {entry.uid for entry in made.values()} == {65534}
+    assert {entry.uid for entry in made.values()} == {ORDINARY}
     assert made[b"attributes"].xattrs == {"user.one": b"1"}
 
 
@@ -260,6 +262,25 @@ def test_symlinks_planted_meanwhile_end_it(tmp_path: Path) -> None:
         f"{out} holds an unfinished tree, 2 of 3 names: remove it before you extract again"
     ]
     assert list(outside.iterdir()) == []
+
+
+def test_files_planted_meanwhile_are_neither_followed_nor_written_to(tmp_path: Path) -> None:
+    """What gets the next name is a symlink that leads out, or a file with another name outside."""
+    outside, out = tmp_path / "outside", tmp_path / "out"
+    for plant in (os.symlink, os.link):
+        outside.write_text("precious")
+
+        def swap(start: int, stop: int, plant: Callable[[Path, Path], None] = plant) -> bytes:
+            plant(outside, out / "z")
+            return b"x" * (stop - start)
+
+        trap = trees.file(b"x")
+        trap.data = Generated(1, swap)
+        with pytest.raises(OutputError, match="/out/z: cannot be written: File exists; something else"):
+            write({b"a": trap, b"z": trees.file(b"overwritten")}, out)
+        assert outside.read_text() == "precious"
+        (out / "z").unlink()
+        (out / "a").unlink()
 
 
 def test_a_node_that_is_swapped_meanwhile_ends_it(tmp_path: Path) -> None:
@@ -384,11 +405,7 @@ def test_a_place_that_is_not_ones_own(tmp_path: Path) -> None:
         with pytest.raises(OutputError, match="Permission denied; choose a directory that you may write to"):
             write({b"f": trees.file(b"x")}, tmp_path / "closed")
 
-    if os.geteuid() == 0:
-        open_to_all(tmp_path)
-        in_child(action)
-    else:
-        action()
+    as_ordinary_user(tmp_path, action)
     assert os.listdir(tmp_path / "closed") == []
 
 
