@@ -49,6 +49,9 @@ from imgwriter.tree.rules import MAX_ID, NANOSECOND
 
 _PERMISSIONS = 0o7777
 _DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
+_SHOWN = 40
+"""Bytes of a word in a message."""
+
 MAX_MAJOR, MAX_MINOR = 0xFFF, 0xFFFFF
 """Spec: Linux, include/linux/kdev_t.h: dev_t has 12 bits of major and 20 of minor."""
 
@@ -240,6 +243,11 @@ def _unescape(word: bytes) -> bytes:
     return re.sub(rb"\\(?:([0-3][0-7]{2})|(.))", byte, word, flags=re.DOTALL)
 
 
+def _quoted(word: bytes) -> str:
+    """Return a word for a message; the start of a long one: a file of another kind may be one word."""
+    return f"'{show(word)}'" if len(word) <= _SHOWN else f"'{show(word[:_SHOWN])}...'"
+
+
 class _Parser:
     """What both forms share: messages with line numbers, and numbers."""
 
@@ -256,9 +264,9 @@ class _Parser:
                 raise ValueError
             value = int(word, base)
         except ValueError:
-            raise self.error(f"{what} '{show(word)}' is not a number; correct it") from None
+            raise self.error(f"{what} {_quoted(word)} is not a number; correct it") from None
         if value > limit:
-            raise self.error(f"{what} '{show(word)}' is more than {limit:,}; correct it")
+            raise self.error(f"{what} {_quoted(word)} is more than {limit:,}; correct it")
         return value
 
     def names(self, word: bytes) -> tuple[bytes, ...]:
@@ -292,7 +300,7 @@ class _Table(_Parser):
             )
         path, letter, mode, uid, gid, major, minor, start, inc, count = words + [b"-"] * (10 - len(words))
         if letter not in self.TYPES:
-            raise self.error(f"type '{show(letter)}' is none of f d r c b p s; correct it")
+            raise self.error(f"type {_quoted(letter)} is none of f d r c b p s; correct it")
         override = Override(
             self.names(path),
             self.line,
@@ -308,18 +316,25 @@ class _Table(_Parser):
         first = self._value(start, "start", MAX_MINOR) or 0
         step = self._value(inc, "inc", MAX_MINOR) or 0
         how_many = self._value(count, "count", MAX_MINOR) or 0
-        rdev = self._value(major, "major", MAX_MAJOR) or 0, self._value(minor, "minor", MAX_MINOR) or 0
+        rdev = self._value(major, "major", MAX_MAJOR), self._value(minor, "minor", MAX_MINOR)
         if not how_many:
-            yield replace(override, rdev=rdev)
+            yield replace(override, rdev=_device(*rdev))
             return
-        if rdev[1] + (how_many - 1) * step > MAX_MINOR:
+        if (rdev[1] or 0) + (how_many - 1) * step > MAX_MINOR:
             raise self.error(f"the last minor is more than {MAX_MINOR:,}; correct it")
         for i in range(how_many):
             names = (*override.names[:-1], override.names[-1] + b"%d" % (first + i))
-            yield replace(override, names=names, rdev=(rdev[0], rdev[1] + i * step))
+            yield replace(override, names=names, rdev=_device(*rdev, i * step))
 
     def _value(self, word: bytes, what: str, limit: int, base: int = 10) -> int | None:
         return None if word == b"-" else self.number(word, what, limit, base)
+
+
+def _device(major: int | None, minor: int | None, further: int = 0) -> tuple[int, int] | None:
+    """Return a device's numbers, or None where there are none: it keeps its own."""
+    if major is None and minor is None:
+        return None
+    return major or 0, (minor or 0) + further
 
 
 @dataclass(slots=True)
@@ -388,7 +403,7 @@ class _Mtree(_Parser):
         for word in words:
             keyword, equals, _ = word.partition(b"=")
             if keyword not in self.KNOWN and keyword not in self.DESCRIBING:
-                raise self.error(f"keyword '{show(keyword)}' is not known; remove it")
+                raise self.error(f"keyword {_quoted(keyword)} is not known; remove it")
             if not equals and keyword not in (b"optional", b"nochange"):
                 raise self.error(f"keyword '{show(keyword)}' needs a value; write {show(keyword)}=VALUE")
 
@@ -396,7 +411,7 @@ class _Mtree(_Parser):
         kind_word = values.get(b"type")
         if kind_word is not None and kind_word not in self.TYPES:
             raise self.error(
-                f"type '{show(kind_word)}' is none of file dir link char block fifo socket; correct it"
+                f"type {_quoted(kind_word)} is none of file dir link char block fifo socket; correct it"
             )
         mode, link, time = values.get(b"mode"), values.get(b"link"), values.get(b"time")
         device = values.get(b"device")
@@ -428,12 +443,12 @@ class _Mtree(_Parser):
         if not parts[0][:1].isdigit():
             parts = parts[1:]
         if len(parts) != 2:
-            raise self.error(f"device '{show(word)}' is not native,MAJOR,MINOR; correct it")
+            raise self.error(f"device {_quoted(word)} is not native,MAJOR,MINOR; correct it")
         return self.number(parts[0], "major", MAX_MAJOR, 0), self.number(parts[1], "minor", MAX_MINOR, 0)
 
     def _time(self, word: bytes) -> int:
         match = re.fullmatch(rb"(-?[0-9]{1,12})(?:\.([0-9]{0,9}))?", word)
         if not match:
-            raise self.error(f"time '{show(word)}' is not SECONDS.NANOSECONDS; correct it")
+            raise self.error(f"time {_quoted(word)} is not SECONDS.NANOSECONDS; correct it")
         # mtree(5): what is behind the point is a count of nanoseconds, not a fraction.
         return int(match[1]) * NANOSECOND + int(match[2] or 0)

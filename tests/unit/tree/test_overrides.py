@@ -123,6 +123,23 @@ def test_table():
     ]
 
 
+def test_a_device_of_the_tree_keeps_the_numbers_that_a_table_does_not_give():
+    root = tree({})
+    null = root.entries[b"null"] = Inode(stat.S_IFCHR | 0o600, rdev=(1, 3))
+    for row in ("/null c 666", "/null c 666 0 0 - -"):
+        overrides.apply(root, overrides.parse(row.encode(), "over"), "over", 0)
+        assert facts(null) == ("crw-rw-rw-", 0, 0, (1, 3))
+    overrides.apply(root, overrides.parse(b"/null c - - - 5 -", "over"), "over", 0)
+    assert null.rdev == (5, 0)
+
+
+@pytest.mark.parametrize("form", ["/a {} 755", "#mtree\n./a type={}", "/a d {}", "./a mode={}", "./a {}=1"])
+def test_a_long_word_is_shown_by_its_start(form):
+    with pytest.raises(SpecError, match=f"'{'x' * 40}\\.\\.\\.'") as refused:
+        overrides.parse(form.format("x" * 100_000).encode(), "over")
+    assert len(str(refused.value)) < 200
+
+
 @pytest.mark.parametrize("text", ["", "\n\n# nothing\n", "#mtree\n"])
 def test_empty(text):
     assert shape(applied(text, {"a": b""})) == {"a": b""}
@@ -181,6 +198,8 @@ def test_tables_that_are_not_understood(line, why):
         ("/x r 644", "x is not in the tree"),
         ("./x mode=0", "x is not in the tree"),
         ("./x type=char", "needs its numbers"),
+        ("/x c 666", "needs its numbers"),
+        ("/x b 660 0 6 - - 0 1 4", "needs its numbers"),
         ("./x type=link", "needs a target"),
         ("./f/x type=dir", "f/x|passes through|ends at a file"),
         ("./f uname=nobody", "user 'nobody' is not in the image's /etc/passwd"),
