@@ -151,7 +151,7 @@ def write_image(plan: ImagePlan, progress: Progress | None = None, started: floa
     else:
         with _directory(os.path.dirname(path)):
             written = sink.write(content, path, sync=spec.sync, progress=tell, workers=workers)
-    sidecars, checksum = _write_sidecars(spec, volume, content, written)
+    sidecars, checksum = _write_sidecars(plan, volume, content, written)
     seconds = time.monotonic() - started
     return Result(plan, path, written.size, written.allocated, checksum, sidecars, seconds)
 
@@ -193,10 +193,10 @@ def _check_manifest(spec: ImageSpec) -> None:
 
 
 def _write_sidecars(
-    spec: ImageSpec, disk_volume: Volume, content: Volume | Deferred, written: sink.Written
+    plan: ImagePlan, disk_volume: Volume, content: Volume | Deferred, written: sink.Written
 ) -> tuple[dict[str, bytes], str | None]:
     """Write the files beside the image; return their paths, and the checksum where it was asked for."""
-    path = image_path(spec)
+    spec, path = plan.spec, plan.path
     texts: dict[str, tuple[bytes, str]] = {}
     if spec.manifest is not None:
         texts["manifest"] = os.fsencode(spec.manifest), sidecar.manifest(disk_volume)
@@ -209,8 +209,13 @@ def _write_sidecars(
         )
     for target, text in texts.values():
         sink.write_bytes(target, os.fsencode(text), sync=spec.sync)
+    written_to = {name: target for name, (target, _) in texts.items()}
+    variables = None if plan.installed is None else plan.installed.firmware_variables
+    if variables is not None:
+        written_to["efi_variables"] = os.path.join(os.path.dirname(path), b"efi-vars.fd")
+        sink.write_bytes(written_to["efi_variables"], variables, sync=spec.sync)
     checksum = sidecar.digest(texts["sha256"][1]) if spec.sha256 else None
-    return {name: target for name, (target, _) in texts.items()}, checksum
+    return written_to, checksum
 
 
 @contextmanager

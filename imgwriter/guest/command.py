@@ -75,6 +75,7 @@ def command(
         words += ["-sandbox", SANDBOX]
     # A panic is told, and the guest goes on to its last words and its reset.
     words += ["-action", "panic=none", "-device", "pvpanic-pci"]
+    words += _flash(request)
     words += ["-kernel", f"/proc/self/fd/{kernel}", "-initrd", f"/proc/self/fd/{initramfs}"]
     words += ["-append", _kernel_arguments(request, probe)]
     for name in CHANNELS:
@@ -103,6 +104,16 @@ def _kernel_arguments(request: GuestRequest, probe: bool) -> str:
     words = [f"console={_CONSOLES[request.architecture]}", "quiet", "panic=-1", "random.trust_cpu=on"]
     words += request.kernel_arguments
     return " ".join([*words, PROBE] if probe else words)
+
+
+def _flash(request: GuestRequest) -> Iterator[str | bytes]:
+    if request.flash is None:
+        return
+    for unit, (path, more) in enumerate(
+        ((request.flash.code, b",readonly=on"), (request.flash.variables, b""))
+    ):
+        yield "-drive"
+        yield b"if=pflash,format=raw,unit=%d%s,file=" % (unit, more) + path.replace(b",", b",,")
 
 
 def _drive(number: int, drive: Drive) -> Iterator[str | bytes]:

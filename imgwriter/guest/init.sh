@@ -103,6 +103,11 @@ mount_root() {
     chmod 755 "$root/run" 2>/dev/null
 }
 
+mount_efi_variables() {
+    mount -t efivarfs efivarfs "$root/sys/firmware/efi/efivars" ||
+        fail "the kernel shows no EFI variables (efivarfs); its modules may lack that"
+}
+
 mount_at() {
     wait_for "$2"
     place "$1"

@@ -38,8 +38,9 @@ def required_modules(job: Job) -> tuple[str, ...]:
 
 def optional_modules(job: Job) -> tuple[str, ...]:
     """Return the names of the modules that are good to have."""
+    variables = ("efivarfs",) if job.efi_variables else ()
     sets = [name for fs in job.file_systems for name in _FILE_SYSTEM_MODULES.get(fs, ())]
-    return (*CHANNEL_MODULES, *PANIC_MODULES, *sets)
+    return (*CHANNEL_MODULES, *PANIC_MODULES, *variables, *sets)
 
 
 def initramfs(busybox: bytes, modules: Sequence[Module], job: Job) -> bytes:

@@ -112,6 +112,7 @@ class Job:
         commands: What is run, in order; a required one that fails is the last.
         remove: Paths inside the image of files that are removed at the end.
         clock: What the clock says at first, in seconds since the epoch; EARLIEST_CLOCK at least.
+        efi_variables: Whether the commands see EFI variables, in /sys/firmware/efi/efivars.
 
     Raises:
         SpecError: A command has no absolute path, a stage is no word, or a path leads out of the image.
@@ -122,6 +123,7 @@ class Job:
     mounts: tuple[Mount, ...] = ()
     remove: tuple[bytes, ...] = NOISE
     clock: int = 0
+    efi_variables: bool = False
 
     def __post_init__(self) -> None:
         for command in self.commands:
@@ -154,6 +156,8 @@ class Job:
         for mount in (self.root, *self.mounts):
             lines += [["name_disk", mount.device, folder, name] for folder, name in mount.names]
         lines.append(["mount_root", self.root.device, self.root.fs_type])
+        if self.efi_variables:
+            lines.append(["mount_efi_variables"])
         # What is mounted on another comes after it.
         for mount in sorted(self.mounts, key=lambda each: _below(each.path)):
             lines.append(["mount_at", "/" + os.fsdecode(_below(mount.path)), mount.device, mount.fs_type])

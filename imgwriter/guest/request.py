@@ -50,6 +50,19 @@ class Drive:
 
 
 @dataclass(frozen=True, slots=True)
+class Flash:
+    """Firmware that a guest boots from, instead of the one that QEMU brings.
+
+    Attributes:
+        code: Path of the firmware; it is only read.
+        variables: Path of its variables' flash image; it is written to, so give a copy.
+    """
+
+    code: bytes
+    variables: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class GuestRequest:
     """One guest: what it boots, what it has, how long it may take.
 
@@ -66,6 +79,7 @@ class GuestRequest:
         clock: What its clock says at first, in seconds since the epoch.
         sandbox: Whether QEMU gives up system calls that it has no use for (seccomp).
         qemu: Path of QEMU on the host; qemu-system-ARCHITECTURE from PATH when None.
+        flash: UEFI to boot from, or None.
         kernel_arguments: Words for the kernel's command line, beside those that are always there.
 
     Raises:
@@ -83,6 +97,7 @@ class GuestRequest:
     clock: int = 0
     sandbox: bool = True
     qemu: bytes | None = None
+    flash: Flash | None = None
     kernel_arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

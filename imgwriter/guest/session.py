@@ -6,7 +6,14 @@ from imgwriter.guest.initramfs import initramfs, optional_modules, required_modu
 from imgwriter.guest.job import Job
 from imgwriter.guest.kernel import Kernel
 from imgwriter.guest.modules import select
-from imgwriter.guest.request import DEFAULT_MEMORY, DEFAULT_TIMEOUT, Accelerator, Drive, GuestRequest
+from imgwriter.guest.request import (
+    DEFAULT_MEMORY,
+    DEFAULT_TIMEOUT,
+    Accelerator,
+    Drive,
+    Flash,
+    GuestRequest,
+)
 
 
 def prepare(
@@ -20,6 +27,7 @@ def prepare(
     timeout: float = DEFAULT_TIMEOUT,
     sandbox: bool = True,
     qemu: bytes | None = None,
+    flash: Flash | None = None,
 ) -> GuestRequest:
     """Return the guest that does ``job`` on ``drive``; the modules it needs are found and put in order.
 
@@ -28,7 +36,7 @@ def prepare(
         drive: The disk, to be written to.
         kernel: From :func:`imgwriter.guest.kernel.find_kernel`.
         busybox: From :func:`imgwriter.guest.busybox.find_busybox`.
-        memory, accelerator, timeout, sandbox, qemu: As :class:`GuestRequest` has them.
+        memory, accelerator, timeout, sandbox, qemu, flash: As :class:`GuestRequest` has them.
 
     Raises:
         SourceError: A module is missing, or is for another kernel.
@@ -46,4 +54,5 @@ def prepare(
         clock=job.clock,
         sandbox=sandbox,
         qemu=qemu,
+        flash=flash,
     )

@@ -15,24 +15,28 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from imgwriter import sink, spec_boot
 from imgwriter.bootloader.outcome import Change, Installed
 from imgwriter.disk import Partition, Role
 from imgwriter.errors import SourceError
 from imgwriter.examine.opening import Area, OpenedDisk, open_disk
-from imgwriter.extent import Patch, Volume
+from imgwriter.extent import Bytes, Patch, Volume, extent
 from imgwriter.fat.reader import FileSystem as FatFileSystem
 from imgwriter.guest.busybox import find_busybox
 from imgwriter.guest.job import BOOT_LOADER_ENVIRONMENT, EARLIEST_CLOCK, Command, Job, Mount, shell
 from imgwriter.guest.kernel import find_kernel
-from imgwriter.guest.request import Drive, GuestRequest, GuestResult
+from imgwriter.guest.request import Drive, Flash, GuestRequest, GuestResult
 from imgwriter.guest.session import prepare
 from imgwriter.image_plan import ImagePlan, plan_disk, plan_scratch
 from imgwriter.install import boot_code, difference
 from imgwriter.install.block_lists import check_block_lists
+from imgwriter.install.efi_variables import lasting, read_variables, write_variables
+from imgwriter.install.firmware import Firmware, find_firmware
 from imgwriter.install.noise import Noise
 from imgwriter.sink.stream import unnamed
 from imgwriter.sources import spool_directory
@@ -69,17 +73,23 @@ def run_installer(plan: ImagePlan, stages: Stages | None = None) -> ImagePlan:
     spec = plan.spec
     noise = Noise.parse(spec.installer_noise)
     scratch = plan_scratch(spec, plan.trees)
-    build_request = _guest_for(scratch)
-    with unnamed(spool_directory(spec)) as (fd, name):
+    guest = _guest_for(scratch)
+    with unnamed(spool_directory(spec)) as (fd, name), _flash(guest.firmware) as flash:
         tell("scratch")
         sink.write_to(fd, scratch.volume(), name=name, workers=spec.workers or sink.WORKERS)
-        path = b"/proc/%d/fd/%d" % (os.getpid(), fd)
-        result = _run(build_request(path), tell)
+        path = _path_of(fd)
+        result = _run(guest.request(path, None if flash is None else _path_of(flash)), tell)
         tell("read back")
+        variables = _efi_variables(guest.firmware, flash)
         disk = open_disk(
             path, "raw", sector_size=spec.sector_size if scratch.layout.scheme == "gpt" else None
         )
-    installed = Installed(spec_boot.GUEST, spec.boot_choice.reason, log=result.log[-_LOG_LINES:])
+    installed = Installed(
+        spec_boot.GUEST,
+        spec.boot_choice.reason,
+        log=result.log[-_LOG_LINES:],
+        firmware_variables=variables,
+    )
     if spec.keep_guest_image:
         return _kept(scratch, plan.warnings, installed, disk.image.volume)
     patches = _boot_code(scratch, disk)
@@ -103,8 +113,20 @@ def _kept(plan: ImagePlan, warnings: tuple[str, ...], installed: Installed, volu
 # The guest
 
 
-def _guest_for(plan: ImagePlan) -> Callable[[bytes], GuestRequest]:
-    """Find what the guest boots; return what makes its request once the scratch disk has a path.
+class _Guest(NamedTuple):
+    """What a guest is made from, all of it found.
+
+    Attributes:
+        request: Makes its request from the paths of the scratch disk and of the flash, if there is one.
+        firmware: What it boots from, where EFI variables are kept.
+    """
+
+    request: Callable[[bytes, bytes | None], GuestRequest]
+    firmware: Firmware | None
+
+
+def _guest_for(plan: ImagePlan) -> _Guest:
+    """Find what the guest boots.
 
     Raises:
         SourceError: The kernel, its modules or busybox is missing.
@@ -119,8 +141,12 @@ def _guest_for(plan: ImagePlan) -> Callable[[bytes], GuestRequest]:
     )
     busybox = find_busybox(root, kernel.architecture, _path(spec.vm_busybox))
     job = job_of(plan)
+    firmware = None
+    if spec.touch_efi_vars:
+        firmware = find_firmware(kernel.architecture, _path(spec.efi_firmware), _path(spec.efi_variables))
+        read_variables(firmware.template)
 
-    def request(path: bytes) -> GuestRequest:
+    def request(path: bytes, flash: bytes | None) -> GuestRequest:
         return prepare(
             job,
             Drive(path, "raw", spec.sector_size),
@@ -131,11 +157,12 @@ def _guest_for(plan: ImagePlan) -> Callable[[bytes], GuestRequest]:
             timeout=spec.vm_timeout,
             sandbox=spec.qemu_sandbox == "on",
             qemu=_path(spec.vm_qemu),
+            flash=None if firmware is None or flash is None else Flash(firmware.code, flash),
         )
 
     # Modules are looked for here as well: before a scratch disk is written.
-    request(b"")
-    return request
+    request(b"", None)
+    return _Guest(request, firmware)
 
 
 def job_of(plan: ImagePlan) -> Job:
@@ -146,6 +173,7 @@ def job_of(plan: ImagePlan) -> Job:
         mounts.pop("root"),
         tuple(_commands(spec)),
         tuple(mounts.values()),
+        efi_variables=spec.touch_efi_vars,
         clock=spec.time,
     )
 
@@ -195,6 +223,34 @@ def _run(request: GuestRequest, stages: Stages) -> _Run:
     return _Run(result.log, (start, start + time.monotonic_ns() - started + _SLACK))
 
 
+# EFI variables
+
+
+@contextmanager
+def _flash(firmware: Firmware | None) -> Iterator[int | None]:
+    """Give a file without a name that holds the template of variables; None without firmware."""
+    if firmware is None:
+        yield None
+        return
+    template = firmware.template
+    with unnamed(None) as (fd, name):
+        sink.write_to(fd, Volume(len(template), [extent(0, Bytes(template), "EFI variables")]), name=name)
+        yield fd
+
+
+def _efi_variables(firmware: Firmware | None, flash: int | None) -> bytes | None:
+    """Return the flash image with what is set now, made anew so that it is the same each time."""
+    if firmware is None or flash is None:
+        return None
+    content = os.pread(flash, len(firmware.template), 0)
+    return write_variables(firmware.template, lasting(read_variables(content)))
+
+
+def _path_of(fd: int) -> bytes:
+    """Return a path of an open file for another process of this user."""
+    return b"/proc/%d/fd/%d" % (os.getpid(), fd)
+
+
 # What it did
 
 
@@ -208,8 +264,8 @@ def _boot_code(plan: ImagePlan, disk: OpenedDisk) -> list[Patch]:
     end = max(p.end for p in plan.layout.partitions)
     if any(patch.end > end for patch in patches):
         raise SourceError(
-            f"the installer wrote behind the last partition, which ends at byte {end:,}: that place depends on"
-            " the disk's size; keep the disk that it wrote to with --keep-guest-image"
+            f"the installer wrote behind the last partition, which ends at byte {end:,}: that place depends"
+            " on the disk's size; keep the disk that it wrote to with --keep-guest-image"
         )
     return patches
 

@@ -52,6 +52,12 @@ def test_script():
     ]  # fmt: skip
 
 
+def test_efi_variables_are_mounted_before_what_is_on_the_root():
+    esp = Mount(1, "vfat", b"/boot")
+    names = [line[0] for line in words(Job(ROOT, (), (esp,), (), efi_variables=True))]
+    assert names == ["clock", "mount_root", "mount_efi_variables", "mount_at"]
+
+
 @pytest.mark.parametrize("clock", [-1, 0, 1, 86_399, 86_400])
 def test_the_kernel_takes_no_time_before_its_own_start(clock):
     assert words(Job(ROOT, (), clock=clock))[0] == ["clock", "86400"]
