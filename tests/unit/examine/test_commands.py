@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import tarfile
@@ -242,3 +243,32 @@ def test_refusals(image: Path, words: tuple[str, ...], status: int, says: str, t
     assert done.returncode == status
     assert says in done.stderr.decode() and done.stdout == b""
     assert list(tmp_path.iterdir()) == []
+
+
+# --- documentation ---
+
+
+def test_every_field_is_documented(image: Path) -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "command-line.md").read_text()
+    section = text[text.index("### The documents of inspect and ls") :]
+
+    def keys(value: Any) -> set[str]:
+        if isinstance(value, list):
+            return set().union(*map(keys, value))
+        return set(value).union(*map(keys, value.values())) if isinstance(value, dict) else set()
+
+    found = keys(json.loads(good("inspect", image, "--json")))
+    for partition in (1, 2):
+        for line in good("ls", "-R", "--json", image, "--partition", partition).splitlines():
+            found |= set(json.loads(line))
+    assert [key for key in sorted(found) if not re.search(rf"[`.]{key}(`|\.|\[)", section)] == []
+
+
+def test_every_option_is_documented_and_explained(image: Path) -> None:
+    text = (Path(__file__).resolve().parents[3] / "docs" / "command-line.md").read_text()
+    section = text[text.index("## Looking into an image") :]
+    for command in ("inspect", "ls", "cat", "extract"):
+        said = good(command, "--help").decode()
+        options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", said)) - {"--help"}
+        assert [option for option in sorted(options) if option not in section] == []
+        assert max(map(len, said.splitlines())) <= 84 and "examples\n" in said and "exit status\n" in said
