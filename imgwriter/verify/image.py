@@ -93,6 +93,7 @@ def verify_image(
     Raises:
         SpecError: There is no such format, sector size or partition.
         SourceError: The image cannot be read.
+        FormatError: Its container is one that is not read, such as VMDK.
     """
     if input_format is not None and input_format not in READERS:
         raise SpecError(f"input format {input_format!r} is not read; use one of {', '.join(READERS)}")

@@ -70,6 +70,9 @@ def verify_vhd(file: HostFile, progress: Progress | None = None) -> Result:
     """
     remarks = Remarks(FOOTER_SECTION)
     end = file.size - FOOTER_SIZE
+    if end < 0:
+        remarks.find("VHD footer", "", 0, f"{FOOTER_SIZE} bytes", f"{file.size:,}")
+        return remarks.result()
     last = _Record(file, end, FOOTER_SIZE, "VHD footer", remarks)
     first = _Record(file, 0, FOOTER_SIZE, "VHD footer, copy at the start", remarks)
     chosen = last if last.is_footer() or not first.is_footer() else first
