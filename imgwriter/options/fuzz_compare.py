@@ -70,7 +70,7 @@ def add_compare(subcommands: argparse._SubParsersAction[Any]) -> None:
         metavar="NAME=COMMAND",
         help="one more, with {image} for the path; may be given again",
     )
-    add("--timeout", type=float, metavar="SECONDS", help="for one parser and one image (default 5)")
+    add("--timeout", type=float, metavar="SECONDS", help="for one parser and one image (default 2)")
     add("--jobs", type=typed(_positive), metavar="N", help="programs at a time (default: one a core)")
     add(
         "--sector-size",

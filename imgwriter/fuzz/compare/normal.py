@@ -47,12 +47,12 @@ def records_of(volume: Volume) -> Records:
 
 
 def normal(view: View, records: Records) -> View:
-    """Return a view without what is no partition."""
-    if view.state != "table" or view.partitions is None or view.kind == "gpt":
+    """Return a view without what is no partition, in order."""
+    if view.state != "table" or view.partitions is None:
         return view
     # Where the kind is not told, numbers are an MBR's only without a protective record.
-    if view.kind is None and records.protective:
-        return view
+    if view.kind == "gpt" or (view.kind is None and records.protective):
+        return view._replace(partitions=_without(view.partitions, Records()))
     kept = _without(view.partitions, records)
     if not kept and view.partitions and all(p.number in records.protective for p in view.partitions):
         return View("none", said=view.said or "only a protective record", wrote=view.wrote)

@@ -7,7 +7,6 @@ time, its output, its memory. It is killed with all that it started, and how it 
 from __future__ import annotations
 
 import os
-import resource
 import selectors
 import signal
 import subprocess
@@ -22,6 +21,10 @@ MAX_OUTPUT = 1 << 20
 MAX_MEMORY = 1 << 30
 """Bytes of address space: a table that asks for 512 GiB of entries shall not take the machine along. What is
 wanted of it for a healthy table is 10 MiB or, for Python, 50."""
+
+_LIMITED = ("/bin/sh", "-c", f'ulimit -v {MAX_MEMORY >> 10} && ulimit -c 0 && exec "$@"', "sh")
+"""What sets the limits before the program begins: later would be too late for a quick one, and a function
+between fork and exec is not safe in a process with threads."""
 
 _READ = 1 << 16
 _MOMENT = 0.002
@@ -55,14 +58,17 @@ def run(
         environ: Its whole environment; this process's own when None.
         max_output: Bytes that are heard of each stream; the rest is cut off.
 
+    Returns:
+        How it ended; with status 126 or 127 where it cannot be started.
+
     Raises:
-        OSError: It cannot be started.
+        OSError: There is no shell, or no room for another process.
     """
     deadline = time.monotonic() + timeout
     ends = [os.pipe(), os.pipe()]
     try:
         process = subprocess.Popen(
-            words,
+            [*_LIMITED, *words],
             stdin=subprocess.DEVNULL,
             stdout=ends[0][1],
             stderr=ends[1][1],
@@ -77,20 +83,12 @@ def run(
         for _, writing in ends:
             os.close(writing)
     try:
-        _limit(process.pid)
         out, err = _hear([reading for reading, _ in ends], deadline, max_output)
         status = _end(process, deadline)
     finally:
         for reading, _ in ends:
             os.close(reading)
     return Ended(status, _text(out), _text(err))
-
-
-def _limit(pid: int) -> None:
-    """Bound what a process may take; one that is gone already has taken it."""
-    with suppress(OSError, ValueError):
-        resource.prlimit(pid, resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
 
 
 def _hear(ends: Sequence[int], deadline: float, limit: int) -> tuple[bytes, bytes]:

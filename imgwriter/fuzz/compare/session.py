@@ -32,7 +32,7 @@ from imgwriter.readers import open_image
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how many answers are there, and how many there will be."""
 
-DEFAULT_TIMEOUT = 5.0
+DEFAULT_TIMEOUT = 2.0
 """Seconds for one parser and one image; the slowest that was measured takes 0.01."""
 
 _DISSECT_BATCH = 100

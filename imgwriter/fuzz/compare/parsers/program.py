@@ -19,6 +19,8 @@ _REMARK = re.compile(
     r"caution|warning|problem:|error|invalid|cannot|failed|corrupt|mismatch|terminate", re.IGNORECASE
 )
 _BY_SIGNAL = range(129, 160)
+_NOT_STARTED = (126, 127)
+"""A shell's status where a program cannot be started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,12 @@ def view_of(program: Program, ended: Ended, sector_size: int) -> View:
     """Return what a program saw, however it ended."""
     if ended.status is None:
         return View("timeout", said=remark(ended))
+    if ended.status in _NOT_STARTED:
+        return View("crash", said=remark(ended) or "it cannot be started")
     # A shell script tells of its child's signal by 128 and the number.
     number = -ended.status if ended.status < 0 else ended.status - 128 if ended.status in _BY_SIGNAL else 0
     if number:
-        words = remark(ended)
+        words = last_words(ended)
         return View("crash", said=f"signal {number}: {words}" if words else f"signal {number}")
     return program.read(ended, sector_size)
 
@@ -65,6 +69,12 @@ def remark(ended: Ended) -> str:
     if not found and ended.status and lines:
         found = lines[0]
     return shown(found)
+
+
+def last_words(ended: Ended) -> str:
+    """Return the last line that complains: why it died, where it says so."""
+    lines = [line for text in (ended.out, ended.err) for line in text.splitlines() if _REMARK.search(line)]
+    return shown(lines[-1]) if lines else ""
 
 
 def shown(text: str) -> str:

@@ -15,7 +15,8 @@ _UNIT = 512
 """What partx counts in, whatever the sectors are."""
 
 _DUMP_LABEL = re.compile(r"^label: (\S+)", re.MULTILINE)
-_DUMP_ROW = re.compile(r"^\S+?(\d+) : start= *(\d+), size= *(\d+),", re.MULTILINE)
+_DUMP_ROW = re.compile(r"^\S+?(\d+) : start= *(\d+), size= *(\d+), type=(?!0(?:,|$))", re.MULTILINE)
+"""A record of an MBR of type 0 is listed by its slot, and called empty."""
 _FDISK_ROW = re.compile(r"^\S+?(\d+)\s+(\d+)\s+\d+\s+(\d+)\s*$", re.MULTILINE)
 _FDISK_LABEL = re.compile(r"^Disklabel type: (\S+)", re.MULTILINE)
 _PARTX_ROW = re.compile(r"^(\d+) (\d+) (\d+) (\S+)$", re.MULTILINE)
