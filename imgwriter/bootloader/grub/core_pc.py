@@ -31,7 +31,14 @@ from imgwriter.units import align_up
 SECTOR_SIZE = 512
 
 _WORD = 4
-_FILTERS = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 16, "lc": 3, "lp": 0, "pb": 2}]
+# All that liblzma lets choose is chosen, so that no version's defaults show. The first row is what GRUB's
+# decompressor knows (docs/adr/0012-grub-images.md).
+_FILTERS = [
+    {
+        **{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 16, "lc": 3, "lp": 0, "pb": 2},
+        **{"mode": lzma.MODE_NORMAL, "mf": lzma.MF_BT4, "nice_len": 64, "depth": 48},
+    }
+]
 
 # boot.img
 _KERNEL_SECTOR = struct.Struct("<Q")

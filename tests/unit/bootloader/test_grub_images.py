@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import random
 import struct
@@ -46,8 +47,14 @@ def test_core_image():
     assert core[512 : 512 + 8] + core[512 + 16 : start] == bytes(range(8)) + bytes(range(16, 64))
 
 
-def test_the_same_bytes_each_time():
-    assert core_pc.core_image(pc(), noise(9000)) == core_pc.core_image(pc(), noise(9000))
+def test_the_same_bytes_by_every_liblzma():
+    """As 5.2.5, 5.4.1, 5.8.1 and 5.8.4 pack it: repeats near and far, noise, and what is like code."""
+    text = b"".join(b"%d: entry %d of %d\n" % (n, n * n % 977, n % 31) for n in range(3000))
+    code = b"".join(struct.pack("<HI", 0x8D48, n * 0x10001 % 65521) for n in range(3000))
+    core = core_pc.core_image(pc(), text + noise(3000) + code + text)
+    assert (
+        hashlib.sha256(core).hexdigest() == "417fe70bdf57711dcc787b5e6591f9bd06458873e2e4b7942e4de9024526bb01"
+    )
 
 
 def test_embedded():
