@@ -53,8 +53,8 @@ STYLES: dict[Category, Style] = {
     Category.DIRECTORY: Style("directories", "directory", "#eb9600", "#ffb43c"),
     Category.FILE: Style("files in one piece", "file in one piece", "#4b8fd2", "#5fa5eb"),
     Category.FRAGMENT: Style("files in fragments", "file in fragments", "#5b4bb4", "#9b8cf5"),
-    Category.UNWRITTEN: Style("preallocated", "preallocated", "#a0c8c8", "#4b7d82"),
-    Category.OPAQUE: Style("not read", "not read", "#aaa0b4", "#6e6478"),
+    Category.UNWRITTEN: Style("preallocated", "preallocated", "#a0c8c8", "#6ba5ab"),
+    Category.OPAQUE: Style("not read", "not read", "#aaa0b4", "#9a8fa8"),
     Category.GAP: Style("in no partition", "in no partition", "#dcdfe4", "#3a3f47"),
     Category.FREE: Style("unused", "unused", "#f0f2f4", "#262a30"),
 }

@@ -144,10 +144,14 @@ def _boxes(parts: Sequence[Part], spans: Sequence[Span], y: float, height: float
 
 
 def _ink(category: Category) -> str:
-    """Return the class of text on a colour: of the ground's, or dark on both grounds, or as elsewhere."""
+    """Return the class of text on a colour: the ground's, which is light on light pages, or dark on both."""
     if category in (Category.GAP, Category.FREE):
         return ""
-    return "ink" if category in (Category.BITMAP, Category.DIRECTORY, Category.UNWRITTEN) else "on"
+    return "on" if category in STRONG else "ink"
+
+
+STRONG = frozenset({Category.TABLE, Category.SUPER, Category.MAPPING, Category.FRAGMENT})
+"""Colours of light pages that want light text."""
 
 
 def _panel(drawn: DiskMap, panel: Panel, y: float) -> tuple[list[str], float]:

@@ -19,7 +19,7 @@ from imgwriter.map.data import page_data
 from imgwriter.map.model import RUNS, Part, map_disk, rows_of, runs_of
 from imgwriter.map.page import make_page
 from imgwriter.map.palette import OF_KIND, STYLES, Category
-from imgwriter.map.svg import draw, short_size
+from imgwriter.map.svg import STRONG, draw, short_size
 from tests import trees
 from tests.compat.ext4_images import MiB, write_structures
 from tests.unit.diff.disks import ROOT, build_efi, changed, cli, opened
@@ -157,6 +157,26 @@ def test_a_disk_of_nothing(tmp_path: Path, size: int) -> None:
 def test_every_kind_has_a_category_and_every_category_a_style() -> None:
     assert set(OF_KIND) == set(Kind)
     assert set(STYLES) == set(Category)
+
+
+def _luminance(colour: str) -> float:
+    """Return the relative luminance of a colour. Spec: WCAG 2.1, "relative luminance"."""
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("category", Category)
+def test_text_can_be_read_on_its_colour(category: Category) -> None:
+    """WCAG 2.1, 1.4.3: a contrast of 4.5 to 1."""
+    for dark, ground, ink in ((False, "#ffffff", "#1c2026"), (True, "#15181c", "#e8ebef")):
+        behind = STYLES[category].dark if dark else STYLES[category].light
+        if category in (Category.GAP, Category.FREE):
+            text = ink
+        else:
+            text = ground if category in STRONG else "#15181c"
+        one, two = sorted((_luminance(behind), _luminance(text)))
+        assert (two + 0.05) / (one + 0.05) >= 4.5, (dark, behind, text)
 
 
 # --- Bars ---
