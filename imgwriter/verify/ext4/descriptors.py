@@ -129,7 +129,7 @@ def _descriptor(subject: Subject, group: int, content: bytes, offset: int) -> No
         ("bg_free_blocks_count", descriptor.free_blocks_count, blocks),
         ("bg_free_inodes_count", descriptor.free_inodes_count, sb.inodes_per_group),
         ("bg_used_dirs_count", descriptor.used_dirs_count, sb.inodes_per_group),
-        ("bg_itable_unused", descriptor.itable_unused, sb.inodes_per_group if subject.lazy else 0xFFFFFFFF),
+        ("bg_itable_unused", descriptor.itable_unused, sb.inodes_per_group if subject.lazy else 0),
     ):
         if value > most:
             find(where, name, offset, f"{most:,} at most", f"{value:,}", sections.GROUP_DESC)

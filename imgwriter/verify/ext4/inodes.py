@@ -28,6 +28,7 @@ from imgwriter.ext4.format import (
     EXT4_ENCRYPT_FL,
     EXT4_EXTENTS_FL,
     EXT4_HUGE_FILE_FL,
+    EXT4_IMAGIC_FL,
     EXT4_INDEX_FL,
     EXT4_INLINE_DATA_FL,
     EXT4_RESIZE_INO,
@@ -55,6 +56,7 @@ _FLAG_NEEDS: tuple[tuple[int, str, f.Flag], ...] = (
     (EXT4_INLINE_DATA_FL, "INLINE_DATA", f.Incompat.INLINE_DATA),
     (EXT4_HUGE_FILE_FL, "HUGE_FILE", f.RoCompat.HUGE_FILE),
     (EXT4_EA_INODE_FL, "EA_INODE", f.Incompat.EA_INODE),
+    (EXT4_IMAGIC_FL, "IMAGIC", f.Compat.IMAGIC_INODES),
     (EXT4_ENCRYPT_FL, "ENCRYPT", f.Incompat.ENCRYPT),
     (EXT4_CASEFOLD_FL, "CASEFOLD", f.Incompat.CASEFOLD),
     (EXT4_VERITY_FL, "VERITY", f.RoCompat.VERITY),
@@ -134,8 +136,7 @@ class InodePass:
             self._blocks(inode, 0)  # of its fields only the map means something
             return
         if not fields.links_count and number not in subject.orphans:
-            if fields.mode and not fields.dtime and number >= sb.first_inode:
-                self._find(inode, "i_dtime", "the time of its removal, as it has no links", "0")
+            self._removed(inode)
             return
         if number < sb.first_inode and not fields.mode:
             self._blocks(inode, 0)
@@ -147,6 +148,17 @@ class InodePass:
             self._find(inode, "i_extra_isize", f"a multiple of 4 up to {room}", f"{fields.extra_isize}")
         inline_data, elsewhere = self._attributes.check(inode)
         self._content(inode, inline_data, elsewhere)
+
+    def _removed(self, inode: Record) -> None:
+        """Check when an inode without links was removed; an inode's number there is of a list of orphans."""
+        sb, dtime = self._subject.superblock, inode.fields.dtime
+        if inode.fields.mode and not dtime and inode.number >= sb.first_inode:
+            self._find(inode, "i_dtime", "the time of its removal, as it has no links", "0")
+        times = (sb.fields["s_wtime"], sb.fields["s_mkfs_time"], sb.fields["s_mtime"] or sb.inodes + 1)
+        if 0 < dtime < sb.inodes < min(times):
+            self._find(
+                inode, "i_dtime", "a time, as it is in no list of orphans", f"{dtime:,}", sections.ORPHAN
+            )
 
     def _checksum(self, inode: Record) -> None:
         seed = self._subject.seed
@@ -330,6 +342,12 @@ class InodePass:
                 )
         elif inode.kind == stat.S_IFLNK:
             self._target(inode, (inode.fields.block + inline_data)[: inode.size], room + 1)
+        elif (
+            inode.size > max_blocks(self._subject.superblock.block_size) * self._subject.superblock.block_size
+        ):
+            self._find(
+                inode, "i_size", f"{room:,}, as it has inline", f"{inode.size:,}", sections.INLINE_DATA
+            )
         elif inode.size != room and (inline_data or inode.size > room):
             # mke2fs makes such of files that end in a hole.
             self._subject.remarks.note(

@@ -290,9 +290,11 @@ def _counts(raw: Mapping[str, Any], sb: SuperblockValues) -> Iterator[Rule]:
         (f.RoCompat.PROJECT, "s_prj_quota_inum"),
     ):
         if sb.features.has(feature):
-            least = int(feature is f.Compat.ORPHAN_FILE)
+            least = int(name == "s_orphan_file_inum")
             right = least <= raw[name] <= sb.inodes
             yield Rule(name, right, f"an inode from {least} to {sb.inodes:,}")
+        elif raw["s_rev_level"]:
+            yield Rule(name, raw[name] == 0, f"0 without {f.name_of(feature)}")
     if sb.features.has(f.Incompat.MMP):
         yield Rule("s_mmp_block", sb.is_block(raw["s_mmp_block"]), f"a block below {sb.blocks:,}")
 

@@ -170,13 +170,14 @@ class Attributes:
             _, index, value_at, value_inode, size, stored = XATTR_ENTRY.unpack_from(content, at)
             at = after
             value = b""
-            if not value_inode and size:
-                if value_at + size > len(content):
+            if not value_inode:
+                if value_at + (size + 3 & ~3) > len(content):
                     expected = f"a value within {len(content):,} bytes"
                     self._find(area.where, "e_value_offs", area.offset, expected, f"{size:,} at {value_at:,}")
                     continue
                 value = content[value_at : value_at + size]
-                values.append((value_at, value_at + (size + 3 & ~3)))
+                if size:
+                    values.append((value_at, value_at + (size + 3 & ~3)))
             name = content[head : head + name_len]
             found.append(Attribute(index, name, value, value_inode, size, stored))
         self._disjoint(area, values, at + _END)
