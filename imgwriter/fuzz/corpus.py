@@ -25,7 +25,7 @@ import imgwriter
 from imgwriter.errors import OutputError, SpecError, show
 from imgwriter.extent import Volume
 from imgwriter.filedata import Amount
-from imgwriter.fuzz.catalogue import KINDS, cases
+from imgwriter.fuzz.catalogue import KINDS, makers
 from imgwriter.fuzz.chance import Chance
 from imgwriter.fuzz.deviation import Case
 from imgwriter.fuzz.mutations import mixed_case
@@ -113,15 +113,13 @@ class Corpus(NamedTuple):
 
 def plan_corpus(spec: CorpusSpec) -> Iterator[Case]:
     """Yield the cases of a corpus, in the order of its files."""
-    catalogue = [case for kind in spec.kinds for case in cases(kind)]
-    if spec.count is None:
-        yield from catalogue
-        return
-    if spec.count < len(catalogue):
-        yield from Chance("imgwriter corpus 1", spec.seed, "sample").sample(catalogue, spec.count)
-        return
-    yield from catalogue
-    for number in range(spec.count - len(catalogue)):
+    catalogue = [make for kind in spec.kinds for make in makers(kind)]
+    count = len(catalogue) if spec.count is None else spec.count
+    if count < len(catalogue):
+        catalogue = Chance("imgwriter corpus 1", spec.seed, "sample").sample(catalogue, count)
+    for make in catalogue:
+        yield make()
+    for number in range(count - len(catalogue)):
         round_, index = divmod(number, len(spec.kinds))
         yield mixed_case(spec.kinds[index], spec.seed, round_)
 
@@ -140,7 +138,7 @@ def write_corpus(spec: CorpusSpec, progress: Callable[[Amount, Amount], None] | 
     entries: list[dict[str, Any]] = []
     kinds: Counter[str] = Counter()
     size = stored = 0
-    total = spec.count or sum(len(cases(kind)) for kind in spec.kinds)
+    total = spec.count or sum(len(makers(kind)) for kind in spec.kinds)
     with replacing_folder(output, _earlier(output)) as folder:
         for number, case in enumerate(plan_corpus(spec), 1):
             name, volume = file_name(number, case), case.image.volume()

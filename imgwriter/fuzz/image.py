@@ -91,9 +91,11 @@ class Image:
 
     def placed(self, name: str, offset: int, record: Record) -> Self:
         """Return the image with one more record, or another one of that name, over all others."""
-        return self._with(
-            {n: p for n, p in self.records.items() if n != name} | {name: Placed(offset, record)}
-        )
+        return self.with_records({name: Placed(offset, record)})
+
+    def with_records(self, records: Mapping[str, Placed]) -> Self:
+        """Return the image with more records, or others of those names, over all others."""
+        return self._with({n: p for n, p in self.records.items() if n not in records} | dict(records))
 
     def without(self, *names: str) -> Self:
         """Return the image without some records: zeros, or what lies under them."""

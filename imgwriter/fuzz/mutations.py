@@ -54,10 +54,10 @@ def mixed_case(kind: str, seed: int, number: int) -> Case:
     first = chance.pick(deviations(kind))
     alike = [d for d in deviations(kind) if d.base is first.base]
     drawn = chance.sample(alike, min(chance.below(MOST_DEVIATIONS + 1), len(alike)))
-    named = _applicable(first.base(), drawn)
+    named = applicable(first.base(), drawn)
     image = changed(first.base(), named)
     count = chance.below(MOST_MUTATIONS + 1)
-    if not _drawable(image):
+    if not drawable(image):
         count = 0
     elif not named and not count:
         count = 1
@@ -79,7 +79,7 @@ def mixed_case(kind: str, seed: int, number: int) -> Case:
     )
 
 
-def _applicable(image: Image, named: list[Deviation]) -> list[Deviation]:
+def applicable(image: Image, named: list[Deviation]) -> list[Deviation]:
     """Return the deviations that can come one after the other: one may take away what another changes."""
     kept: list[Deviation] = []
     for deviation in named:
@@ -89,14 +89,14 @@ def _applicable(image: Image, named: list[Deviation]) -> list[Deviation]:
     return kept
 
 
-def _drawable(image: Image) -> list[str]:
+def drawable(image: Image) -> list[str]:
     """Return the records that have fields."""
     return [name for name, placed in image.records.items() if placed.record.layout]
 
 
 def draw_mutation(image: Image, chance: Chance) -> Mutation:
     """Return a field of the image, and a value for it that is worth a try."""
-    record = chance.pick(_drawable(image))
+    record = chance.pick(drawable(image))
     field = chance.pick(list(image[record].layout))
     place = image[record].layout[field]
     if place.order is None:

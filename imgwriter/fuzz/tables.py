@@ -54,6 +54,13 @@ class Row(NamedTuple):
     boot_indicator: int = 0
 
 
+def _fields(row: Row) -> dict[str, int | bytes]:
+    """Return a partition record's fields, CHS fields as the writer has them; zeros where it has no type."""
+    first, last = row.starting_lba, row.starting_lba + row.size_in_lba - 1
+    places = {"starting_chs": mbr.chs(first), "ending_chs": mbr.chs(max(last, 0))} if row.os_type else {}
+    return {**row._asdict(), **places}
+
+
 @dataclass(frozen=True)
 class MbrDisk(Image):
     """A disk with an MBR, and with EBRs where one of its partitions is an extended one."""
@@ -65,9 +72,7 @@ class MbrDisk(Image):
             sector: "mbr", "ebr1", ...
             number: 1 to 4.
         """
-        first, last = row.starting_lba, row.starting_lba + row.size_in_lba - 1
-        places = {"starting_chs": mbr.chs(first), "ending_chs": mbr.chs(max(last, 0))} if row.os_type else {}
-        return self.with_record(f"{sector}.record{number}", **row._asdict(), **places)
+        return self.with_record(f"{sector}.record{number}", **_fields(row))
 
     def with_sector(self, name: str, lba: int, rows: Sequence[Row]) -> Self:
         """Return the disk with an MBR or EBR at a sector, over all that is there.
@@ -77,14 +82,13 @@ class MbrDisk(Image):
             rows: Its partition records, at most four.
         """
         offset = lba * self.sector_size
-        content = mbr.encode([], disk_signature=0)
-        disk = self.placed(name, offset, Record(MBR, content))
-        for number in range(1, mbr.RECORDS + 1):
-            at = offset + RECORDS_AT + (number - 1) * RECORD_SIZE
-            disk = disk.placed(f"{name}.record{number}", at, Record(MBR_RECORD, bytes(RECORD_SIZE)))
-        for number, row in enumerate(rows, 1):
-            disk = disk.with_row(name, number, row)
-        return disk
+        records = {name: Placed(offset, Record(MBR, mbr.encode([], disk_signature=0)))}
+        unused = Record(MBR_RECORD, bytes(RECORD_SIZE))
+        for index in range(mbr.RECORDS):
+            record = unused.replace(**_fields(rows[index])) if index < len(rows) else unused
+            place = Placed(offset + RECORDS_AT + index * RECORD_SIZE, record)
+            records[f"{name}.record{index + 1}"] = place
+        return self.with_records(records)
 
     def seen(self, verdict: Verdict) -> list[Seen] | None:
         count = sum(name.startswith("ebr") and "." not in name for name in self.records)

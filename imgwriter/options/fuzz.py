@@ -61,7 +61,7 @@ def add_fuzz(commands: argparse._SubParsersAction[Any]) -> None:
         allow_abbrev=False,
     )
     subcommands = parser.add_subparsers(
-        dest="fuzz_command", metavar="COMMAND", title="commands", required=True
+        prog="imgwriter fuzz", dest="fuzz_command", metavar="COMMAND", title="commands", required=True
     )
     _add_corpus(subcommands)
     _add_dictionary(subcommands)

@@ -103,9 +103,7 @@ def main() -> int:
     parser.add_argument("--crashes", type=Path, default=Path("crashes"))
     arguments = parser.parse_args()
     context = get_context("spawn")
-    print(
-        f"{'reader':8}{'inputs':>10}{'accepted':>10}{'seconds':>9}{'a second':>10}{'worst ms':>10}{'MiB more':>10}  crashes"
-    )
+    print(_HEADINGS, flush=True)
     failed = False
     for target in arguments.readers or TARGETS:
         queue: Queue[Outcome] = context.Queue()

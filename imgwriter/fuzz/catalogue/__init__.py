@@ -7,7 +7,7 @@ the files of a corpus.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 
 from imgwriter.errors import SpecError
 from imgwriter.fuzz.catalogue.ebr import chain_disk, ebr_deviations
@@ -106,6 +106,14 @@ def valid_cases(kind: str) -> list[Case]:
     return [valid_case(kind, make(), description, section) for make, description, section in _VALID[kind]]
 
 
+def makers(kind: str) -> list[Callable[[], Case]]:
+    """Return what makes the cases of a kind: those with nothing wrong, then one for each deviation."""
+    right = [
+        partial(valid_case, kind, make(), description, section) for make, description, section in _VALID[kind]
+    ]
+    return [*right, *(partial(case_of, d) for d in deviations(kind))]
+
+
 def cases(kind: str) -> list[Case]:
     """Return the images of a kind with nothing wrong, then one for each deviation."""
-    return valid_cases(kind) + [case_of(d) for d in deviations(kind)]
+    return [make() for make in makers(kind)]

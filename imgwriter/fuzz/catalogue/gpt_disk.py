@@ -227,19 +227,17 @@ def _sizes() -> Iterator[Deviation]:
         "size.least",
         "the disk is the smallest that a GPT fits on: one usable sector",
         "accept",
-        lambda d: d,
+        lambda d: _least(),
         _PLACE,
-        base=_least,
     )
     yield _deviation(
         "size.short_by_two",
         "there is no room for the backup's entries: the two arrays share a sector",
         "accept",
-        _crowded,
+        lambda d: _crowded(_least()),
         _PLACE,
         sealed=False,
         sees=_seen_twice,
-        base=_least,
     )
 
 

@@ -218,7 +218,7 @@ def _types() -> Iterator[Deviation]:
     yield _record("os_type.efi", "OSType is 0xEF, an EFI system partition", os_type=0xEF)
     yield _record("os_type.largest", "OSType is 0xFF", os_type=0xFF)
     yield _record("os_type.hidden", "OSType is 0x1C, hidden FAT32", os_type=0x1C)
-    protective = "UEFI 2.10, 5.2.3: a protective record, and no GPT"
+    protective = "UEFI 2.10, 5.2.3; with no GPT, Linux sees no table, EDK II the MBR's partitions"
     yield _deviation(
         "protective.alone",
         "the MBR is protective, and there is no GPT",
