@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from imgwriter.diff import contents, layouts
 from imgwriter.diff.changes import UNUSED, Change, class_of
-from imgwriter.diff.fields import Field, raw
+from imgwriter.diff.fields import Field, hexadecimal, raw
 from imgwriter.diff.ranges import STEP, Side, differing, xor
 from imgwriter.errors import show
 from imgwriter.examine.owners import Kind, Region, RegionMap
@@ -259,7 +259,9 @@ def _directory(unit: Unit) -> Iterator[Change | None]:
     at, name = sealed
     end = at + 4
     yield unit.change("directory", subject, "entries", 0, at, a, b)
-    yield unit.change("directory", subject, name, at, end, raw(unit.a[at:end]), raw(unit.b[at:end]))
+    yield unit.change(
+        "directory", subject, name, at, end, *(hexadecimal(side[at:end]) for side in (unit.a, unit.b))
+    )
     yield unit.change("directory", subject, "entries", end, len(unit.a), a, b)
 
 

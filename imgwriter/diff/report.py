@@ -82,18 +82,24 @@ def _first(change: Change) -> str:
 
 
 def _share(lines: int | None, groups: list[Group]) -> int | None:
-    return None if lines is None else max(lines // max(len(groups), 1) - 1, 2)
+    """Return how many examples each field may have, so that every field has its line; None for all."""
+    return None if lines is None else max(lines // len(groups) - 2, 0)
 
 
 def _group(group: Group, most: int | None) -> Iterator[str]:
     """Yield the lines of one field: its only structure, or how many there are and the first of them."""
     examples = list(group.examples.values())
+    first = examples[0]
     if group.subjects == 1:
-        name = f"{examples[0].subject}, {group.field_name}" if group.field_name else examples[0].subject
-        yield f"  {name}: {_values(group, examples[0])}"
+        name = f"{first.subject}, {group.field_name}" if group.field_name else first.subject
+        yield f"  {name}: {_values(group, first)}"
         return
     name = f"{group.kind}, {group.field_name}" if group.field_name else group.kind
-    yield f"  {name}: {group.subjects:,} differ, {_bytes(group.count)}"
+    counted = f"  {name}: {group.subjects:,} differ, {_bytes(group.count)}"
+    if most == 0:
+        yield f"{counted}; the first, {first.subject}: {_values(group, first)}"
+        return
+    yield counted
     shown = examples[:most]
     yield from (f"    {example.subject}: {_values(group, example)}" for example in shown)
     if group.subjects > len(shown):
