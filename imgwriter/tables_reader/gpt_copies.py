@@ -8,10 +8,14 @@ all the same.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 from uuid import UUID
+
+from construct import Construct
 
 from imgwriter import gpt
 from imgwriter.findings import Finding
@@ -36,6 +40,10 @@ _SAME_IN_BOTH = (
 
 _DEFINED_ATTRIBUTES = 0xFFFF_0000_0000_0007
 """Bits 0 to 2, and 48 to 63 that belong to the type. Spec: UEFI 2.10, 5.3.3, table 5.8."""
+
+
+_SURROGATE = re.compile(rb"(?s)(?:..)*?.[\xd8-\xdf]")
+"""UTF-16 up to a surrogate, alone or not."""
 
 
 class Disk(NamedTuple):
@@ -192,10 +200,11 @@ def partitions_of(copy: GptCopy, disk: Disk) -> tuple[list[Partition], list[Find
     notes: list[Finding] = []
     partitions: list[Partition] = []
     guids: dict[bytes, int] = {}
+    parser = _entry_parser()
     for number, at, row in _used_rows(copy):
         offset = copy.header.partition_entry_lba * disk.sector_size + at
         remarks = Remarks(f"GPT {copy.which} entry {number:,}", offset, ENTRY_SECTION)
-        fields = gpt.ENTRY.parse(row)
+        fields = parser.parse(row)
         if _check_entry(remarks, fields, copy.header):
             partitions.append(_partition(number, fields, disk.sector_size))
         guid = fields.unique_partition_guid
@@ -208,6 +217,12 @@ def partitions_of(copy: GptCopy, disk: Disk) -> tuple[list[Partition], list[Find
         notes += remarks.notes
     findings += _overlaps(partitions, copy, disk)
     return partitions, findings, notes
+
+
+@cache
+def _entry_parser() -> Construct[Any, Any]:
+    """Return the entry's record as construct compiles it: a table may have 32,768 of them."""
+    return gpt.ENTRY.compile()
 
 
 def _used_rows(copy: GptCopy) -> Iterator[tuple[int, int, bytes]]:
@@ -224,6 +239,8 @@ def _check_entry(remarks: Remarks, fields: Fields, header: gpt.Header) -> bool:
     """Check what an entry says on its own; return whether its LBAs are an interval."""
     first, last = fields.starting_lba, fields.ending_lba
     low, high = header.first_usable_lba, header.last_usable_lba
+    if low <= first <= last <= high and _is_ordinary(fields):
+        return True
     remarks.require(any(fields.unique_partition_guid), "unique_partition_guid", 16, "a GUID", "zeros")
     remarks.require(low <= first <= high, "starting_lba", 32, f"{low:,} to {high:,}", f"{first:,}")
     remarks.require(low <= last <= high, "ending_lba", 40, f"{low:,} to {high:,}", f"{last:,}")
@@ -235,6 +252,16 @@ def _check_entry(remarks: Remarks, fields: Fields, header: gpt.Header) -> bool:
     alone = any("\ud800" <= c <= "\udfff" for c in units.partition("\0")[0])
     remarks.note(not alone, "partition_name", 56, "UTF-16", "a lone surrogate")
     return remarks.require(first <= last, "ending_lba", 40, f"{first:,} or more", f"{last:,}")
+
+
+def _is_ordinary(fields: Fields) -> bool:
+    """Return whether there is nothing to say of an entry besides its LBAs: so it is with nearly all."""
+    return bool(
+        any(fields.unique_partition_guid)
+        and not fields.attributes & ~_DEFINED_ATTRIBUTES
+        and fields.partition_name.endswith(b"\0\0")
+        and not _SURROGATE.match(fields.partition_name)
+    )
 
 
 def _check_reserved(remarks: Remarks, array: bytes, at: int, size: int) -> None:
