@@ -201,9 +201,12 @@ def _check_parts_elsewhere(check: _Check) -> bool:
     fields = check.fields
     if fields.backing_file_offset:
         end = fields.backing_file_offset + fields.backing_file_size
-        inside = fields.backing_file_size <= 1023 and end <= min(1 << fields.cluster_bits, check.file.size)
+        inside = fields.backing_file_offset >= fields.header_length and 0 < fields.backing_file_size <= 1023
+        inside &= end <= min(1 << fields.cluster_bits, check.file.size)
         where = f"{fields.backing_file_size:,} bytes at {fields.backing_file_offset:,}"
-        if check.require(inside, "backing_file_offset", "up to 1,023 bytes in the first cluster", where):
+        if check.require(
+            inside, "backing_file_offset", "1 to 1,023 bytes behind the header, in the first cluster", where
+        ):
             length = fields.backing_file_size
             name = check.file.read(fields.backing_file_offset, length, "qcow2 backing file name")
             check.note(False, "backing_file_offset", "a disk that is all here", f"the name {show(name)!r}")
