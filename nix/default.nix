@@ -117,7 +117,7 @@ buildPythonPackage {
   pythonImportsCheck = [ "imgwriter.cli" "imgwriter.build" ];
 
   meta = {
-    description = "A tree of files becomes a bootable disk image, without root or a virtual machine";
+    description = "A tree of files becomes a bootable disk image, without root";
     license = { spdxId = "MIT"; free = true; };
     mainProgram = "imgwriter";
   };

@@ -26,16 +26,17 @@
 , # "legacy", "legacy+boot", "legacy+gpt", "efi", "efixbootldr", "hybrid" or "none".
   partitionTableType ? "legacy"
 
-, # Whether to invoke switch-to-configuration boot. It needs a guest, which imgwriter does not have yet.
+, # Whether to invoke switch-to-configuration boot, in a guest: QEMU emulates a machine for that alone. No builder
+  # with KVM is asked for; `spec.accel = "auto"` uses it where it works.
   installBootLoader ? true
 
-, # Whether to keep EFI variables in $out/efi-vars.fd; needs the guest as well.
+, # Whether to keep the EFI variables that it sets, in $out/efi-vars.fd.
   touchEFIVars ? false
 
-, # The guest's firmware: accepted, so that calls with them evaluate.
-  OVMF ? null
-, efiFirmware ? null
-, efiVariables ? null
+, # The guest's firmware where EFI variables are kept, and the template of its variables.
+  OVMF ? pkgs.OVMF.fd or pkgs.OVMF
+, efiFirmware ? OVMF.firmware
+, efiVariables ? OVMF.variables
 
 , # The root file system type; others than ext4 without a partition table only.
   fsType ? "ext4"
@@ -85,6 +86,10 @@
   # image refers to its whole closure.
   discardReferences ? false
 
+, # QEMU for the guest, and a busybox without shared libraries for its initramfs.
+  qemu ? pkgs.qemu
+, busybox ? pkgs.pkgsStatic.busybox
+
 , # The package that has bin/imgwriter.
   imgwriter ? import ./. { inherit pkgs; }
 }:
@@ -103,11 +108,9 @@ let
     (refuse (builtins.any (c: (c.user or null) == null && (c.group or null) != null
                            || (c.user or null) != null && (c.group or null) == null) contents)
       "contents should set none of user and group, or both"
-    (refuse installBootLoader
-      "the boot loader would be installed by a guest, which imgwriter does not have yet; set installBootLoader = false"
     (refuse (! suffixes ? ${format})
       "format ${format} is unknown; use one of ${concatStringsSep ", " (builtins.attrNames suffixes)}"
-    result))));
+    result)));
 
   suffixes = { raw = "img"; qcow2 = "qcow2"; qcow2-compressed = "qcow2"; vpc = "vhd"; vdi = "vdi"; };
 
@@ -144,6 +147,9 @@ let
     ++ (if copyChannel then [ "${channelSources}" ] else [])
     ++ additional;
 
+  # The guest is of the system's kind: x86_64-linux or aarch64-linux.
+  machine = builtins.head (builtins.split "-" (pkgs.stdenv.hostPlatform.system or builtins.currentSystem));
+
   orNull = condition: value: if condition then value else null;
 
   # null stands for "not given".
@@ -155,6 +161,10 @@ let
     rootGPUID = orNull hasGPT rootGPUID;
     channel = orNull copyChannel "${channelSources}";
     additionalPaths = builtins.tail roots; # those that the system does not refer to
+    vmQemu = orNull installBootLoader "${qemu}/bin/qemu-system-${machine}";
+    vmBusybox = orNull installBootLoader "${busybox}/bin/busybox";
+    efiFirmware = orNull touchEFIVars "${efiFirmware}";
+    efiVariables = orNull touchEFIVars "${efiVariables}";
     contents = map (content: {
       inherit (content) target;
       source = "${content.source}";

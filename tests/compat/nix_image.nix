@@ -7,31 +7,7 @@
 let
   closure = import ../oracles/nix_closure.nix { inherit busybox; };
 
-  pkgs = {
-    path = nixpkgs;
-    lib.cleanSource = builtins.filterSource (path: type: baseNameOf path != ".git");
-
-    # stdenv's manners: the script ends at the first command that fails; $out is set, also with structured attributes.
-    runCommand = name: attributes: script: derivation ({
-      inherit name;
-      system = builtins.currentSystem;
-      builder = "/bin/bash";
-      args = [ "-c" ''
-        set -eu
-        export PATH=/usr/bin:/bin
-        if [ -e .attrs.sh ]; then
-          . ./.attrs.sh
-          out=''${outputs[out]}
-        fi
-        ${script}
-        # Were the last command a program, bash would become it; and when that closes its output, Nix kills it.
-        exit 0
-      '' ];
-    } // attributes);
-
-    writeText = name: text:
-      pkgs.runCommand name { inherit text; passAsFile = [ "text" ]; } ''cp "$textPath" "$out"'';
-  };
+  pkgs = import ./nix_stand_in.nix { inherit nixpkgs; };
 
   config = {
     system.build.toplevel = closure.toplevel;

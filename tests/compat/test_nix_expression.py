@@ -238,7 +238,6 @@ def test_what_does_not_apply_is_not_said(images: Images) -> None:
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ("installBootLoader = true;", "set installBootLoader = false"),
         ('fsType = "xfs";', "file system type xfs needs partition table none, not legacy"),
         ('contents = [ { source = "/a"; target = "/b"; user = "c"; } ];', "none of user and group, or both"),
         ("onlyNixStore = true; configFile = ./x;", "no configuration must be provided"),

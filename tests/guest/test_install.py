@@ -72,14 +72,9 @@ def tree() -> Path:
     return require_file(CACHE / "boot-tree" / ".ready").parent / "root"
 
 
-@pytest.fixture(scope="module")
-def modules() -> Path:
-    return require_file(CACHE / "guest" / ".ready").parent
-
-
-def options(case: Case, modules: Path, *more: str) -> tuple[str, ...]:
+def options(case: Case, *more: str) -> tuple[str, ...]:
     require("qemu-system-x86_64")
-    words = ("--boot-command", case.command, "--vm-modules", str(modules), "--partition-table", case.table)
+    words = ("--boot-command", case.command, "--partition-table", case.table)
     # A boot partition at /boot would hide the tree's own kernel.
     esp = ("--esp-mount", "/efi", "--boot-mount", "/xbootldr") if case.table != "legacy" else ()
     return (*words, *esp, "--owner", "0:0", "--additional-space", "32M", *more)
@@ -91,10 +86,8 @@ def sha256(path: Path) -> str:
 
 @pytest.mark.parametrize("image_format", ["raw", "qcow2", "qcow2-compressed", "vpc"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_two_builds_are_equal_and_boot(
-    case: Case, image_format: str, tree: Path, modules: Path, tmp_path: Path
-) -> None:
-    words = options(case, modules, "--format", image_format)
+def test_two_builds_are_equal_and_boot(case: Case, image_format: str, tree: Path, tmp_path: Path) -> None:
+    words = options(case, "--format", image_format)
     first, second = (build(tree, tmp_path / name, *words) for name in ("first", "second"))
     assert sha256(first) == sha256(second)
     text = boot.check(first, image_format.removesuffix("-compressed"), case.firmware)
@@ -102,8 +95,8 @@ def test_two_builds_are_equal_and_boot(
 
 
 @pytest.mark.parametrize("case", MORE, ids=lambda case: case.name)
-def test_other_tables_boot(case: Case, tree: Path, modules: Path, tmp_path: Path) -> None:
-    image = build(tree, tmp_path, *options(case, modules))
+def test_other_tables_boot(case: Case, tree: Path, tmp_path: Path) -> None:
+    image = build(tree, tmp_path, *options(case))
     sgdisk.verify(image)
     assert "boot-test login:" in boot.check(image, "raw", case.firmware)
 
@@ -120,9 +113,7 @@ def document(tree: Path, output: Path, *words: str) -> dict[str, Any]:
     return found
 
 
-def test_what_an_installer_does_is_in_the_image_and_noise_is_not(
-    tree: Path, modules: Path, tmp_path: Path
-) -> None:
+def test_what_an_installer_does_is_in_the_image_and_noise_is_not(tree: Path, tmp_path: Path) -> None:
     """Every kind of change, on both file systems, looked at by tools of their own."""
     command = r"""
 set -e
@@ -138,7 +129,7 @@ echo esp >/efi/loader.txt
 exit 0
 """
     case = Case("changes", command, "efi", "efi")
-    said = document(tree, tmp_path, *options(case, modules, "--time", "1700000000"))
+    said = document(tree, tmp_path, *options(case, "--time", "1700000000"))
     changes = {(change["kind"], change["path"]) for change in said["boot_loader"]["changes"]}
     expected = {
         ("made", "etc/new"), ("made", "etc/hard"), ("made", "etc/soft"), ("changed", "etc/passwd"),
@@ -186,10 +177,8 @@ exit 0
     ],
     ids=["fails", "says why", "block lists", "table", "behind"],
 )
-def test_what_cannot_be_taken_over_is_refused(
-    command: str, says: bytes, tree: Path, modules: Path, tmp_path: Path
-) -> None:
-    words = options(Case("refused", command, "legacy", "bios"), modules)
+def test_what_cannot_be_taken_over_is_refused(command: str, says: bytes, tree: Path, tmp_path: Path) -> None:
+    words = options(Case("refused", command, "legacy", "bios"))
     line = [sys.executable, "-m", "imgwriter", "build", "--tree", str(tree), "--output", str(tmp_path / "o")]
     done = subprocess.run([*line, *words], capture_output=True, check=False, cwd=ROOT)
     assert done.returncode == 1 and says in done.stderr, done.stderr.decode()
@@ -197,11 +186,11 @@ def test_what_cannot_be_taken_over_is_refused(
     assert [each for each in children() if each.name.startswith("qemu-system")] == []
 
 
-def test_the_guests_own_image_is_kept_where_that_is_wanted(tree: Path, modules: Path, tmp_path: Path) -> None:
+def test_the_guests_own_image_is_kept_where_that_is_wanted(tree: Path, tmp_path: Path) -> None:
     """Block lists into the file system stay right, so that it boots."""
     command = BIOS.replace("/dev/vda;", "--force /dev/vda1;")
     case = Case("kept", command, "legacy", "bios")
-    image = build(tree, tmp_path, *options(case, modules, "--keep-guest-image", "--format", "qcow2"))
+    image = build(tree, tmp_path, *options(case, "--keep-guest-image", "--format", "qcow2"))
     assert image.name == f"nixos.{SUFFIXES['qcow2']}"
     raw = tmp_path / "raw"
     run("qemu-img", "convert", "-f", "qcow2", "-O", "raw", image, raw)
@@ -212,8 +201,8 @@ def test_the_guests_own_image_is_kept_where_that_is_wanted(tree: Path, modules: 
     e2fsck.check(root)
 
 
-def test_nothing_is_run_on_a_dry_run(tree: Path, modules: Path, tmp_path: Path) -> None:
-    said = document(tree, tmp_path / "o", *options(CASES[0], modules, "--dry-run"))
+def test_nothing_is_run_on_a_dry_run(tree: Path, tmp_path: Path) -> None:
+    said = document(tree, tmp_path / "o", *options(CASES[0], "--dry-run"))
     assert said["boot_loader"] == {
         "name": "guest",
         "reason": "the boot command is run by the image's own shell",
@@ -241,16 +230,17 @@ SET_VARIABLES = (
     f" printf '{BOOT_ENTRY}' >Boot0007-8be4df61-93ca-11d2-aa0d-00e098032b8c;"
     r" printf '\007\000\000\000\007\000' >BootOrder-8be4df61-93ca-11d2-aa0d-00e098032b8c;"
     r" head -c 12 /dev/urandom >/tmp/token; printf '\007\000\000\000' >/tmp/head;"
-    " cat /tmp/head /tmp/token >/tmp/both; cat /tmp/both >LoaderSystemToken-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+    " cat /tmp/head /tmp/token >/tmp/both;"
+    " cat /tmp/both >LoaderSystemToken-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 )
 
 
-def test_efi_variables_are_kept_beside_the_image(tree: Path, modules: Path, tmp_path: Path) -> None:
+def test_efi_variables_are_kept_beside_the_image(tree: Path, tmp_path: Path) -> None:
     """As virt-firmware reads them; two runs are equal, though the firmware draws and counts."""
     require_file(Path("/usr/share/OVMF/OVMF_VARS_4M.fd"))
     case = Case("variables", SET_VARIABLES, "efi", "efi")
     for name in ("first", "second"):
-        build(tree, tmp_path / name, *options(case, modules, "--touch-efi-vars"))
+        build(tree, tmp_path / name, *options(case, "--touch-efi-vars"))
     first, second = (tmp_path / name / "efi-vars.fd" for name in ("first", "second"))
     assert first.read_bytes() == second.read_bytes()
     assert first.stat().st_size == Path("/usr/share/OVMF/OVMF_VARS_4M.fd").stat().st_size
