@@ -135,19 +135,20 @@ def signature(views: Mapping[str, View], expected: Expected) -> Signature:
         )
     ill = {name: wrong for name, view in views.items() if (wrong := judge(view, expected))}
     found = camps(views)
-    if len(found) > 1:
-        words = _names([views[camp[0]] for camp in found])
-        for camp, word in zip(found, words, strict=True):
-            for name in camp:
-                ill.setdefault(name, word)
-    return tuple(sorted(ill.items()))
+    return tuple(sorted({**(_words(found, views) if len(found) > 1 else {}), **ill}.items()))
 
 
-def _names(views: Sequence[View]) -> list[str]:
-    """Return a short name for what each camp saw; of several with the same, a letter tells them apart."""
-    plain = [summary(view) for view in views]
-    letters = {word: iter("abcdefghijklmnopqrstuvwxyz") for word in plain}
-    return [f"{word} ({next(letters[word])})" if plain.count(word) > 1 else word for word in plain]
+def _words(found: Sequence[Sequence[str]], views: Mapping[str, View]) -> dict[str, str]:
+    """Return what each parser saw, in its own words; a letter tells camps with the same words apart."""
+    words = {name: summary(views[name]) for camp in found for name in camp}
+    in_camps = {word: [camp for camp in found if word in map(words.get, camp)] for word in words.values()}
+    return {
+        name: f"{words[name]} ({chr(ord('a') + in_camps[words[name]].index(camp))})"
+        if len(in_camps[words[name]]) > 1
+        else words[name]
+        for camp in found
+        for name in camp
+    }
 
 
 def summary(view: View) -> str:

@@ -91,9 +91,9 @@ def test_camps():
 
 
 def test_where_the_verdict_is_open_parsers_disagree_with_each_other():
-    views = {"a": GPT, "b": GPT, "c": NONE, "d": UNASKED, "e": View("timeout")}
+    views = {"a": GPT, "b": GPT._replace(used=None), "c": NONE, "d": UNASKED, "e": View("timeout")}
     assert signature(views, OPEN) == (
-        ("a", "GPT, primary"), ("b", "GPT, primary"), ("c", "no table"), ("e", "timeout"),
+        ("a", "GPT, primary"), ("b", "GPT"), ("c", "no table"), ("e", "timeout"),
     )  # fmt: skip
     assert signature({"a": GPT, "b": GPT, "d": UNASKED}, OPEN) == ()
     assert signature({"a": GPT, "e": View("crash")}, OPEN) == (("e", "crash"),)
