@@ -22,21 +22,19 @@ from imgwriter.container import FORMATS, SPOOLED, SUFFIXES, ContainerOptions
 from imgwriter.deferred import Deferred
 from imgwriter.errors import FormatError, SpecError, show
 from imgwriter.extent import Volume
-from imgwriter.filedata import Amount, HostPath
+from imgwriter.filedata import Amount, HandleSlice, HostPath
 from imgwriter.identifiers import DEFAULT_SEED
+from imgwriter.qcow2 import DEFAULT_CLUSTER_SIZE
 from imgwriter.readers import Image
 from imgwriter.sink.tally import Tally
-from imgwriter.units import SECTOR, KiB, MiB, align_up
-from imgwriter.zeros import drop_zeros
+from imgwriter.units import SECTOR, MiB, align_up
+from imgwriter.zeros import BLOCK, drop_zeros
 
 Progress: TypeAlias = Callable[[Amount, Amount], None]
 """Called with (what is done, all of it): bytes read to look for zeros, and bytes written; no files."""
 
 INPUT_FORMATS = ("raw", "qcow2", "vpc", "vdi")
 STANDARD_OUTPUT = 1
-
-_HOLE = 64 * KiB
-"""Zeros that are looked for in a raw image: smaller holes cost more pieces than they save bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +215,7 @@ def _converted(conversion: Conversion, progress: Progress | None) -> Converted:
         if progress is not None:
             progress(Amount(read + done.bytes, 0), total)
 
-    # Sifting is copying: two processes take as long as one, since one at a time may write into a file.
+    # A plain qcow2 is copied: two processes take as long as one, since one at a time may write into a file.
     workers = 1 if spec.format == "qcow2" else encoder.workers(spec, spec.workers)
     output = os.fsencode(spec.output)
     if spec.streams:
@@ -231,18 +229,27 @@ def _converted(conversion: Conversion, progress: Progress | None) -> Converted:
 def _content(conversion: Conversion, progress: Progress | None) -> tuple[int, Volume | Deferred]:
     """Return the bytes that were read by now, and the new file.
 
-    A qcow2 leaves zeros out as it is written; for the others they are looked for here.
+    A compressed qcow2 leaves zeros out as it is written; for the others they are looked for here. A plain one
+    does without where that saves reading or decompressing everything twice, but for a pipe, where each offset
+    has to be known.
     """
     spec = conversion.spec
     disk = Volume(conversion.size, conversion.image.volume.extents)
-    if spec.format == "qcow2":
+    cluster_size = spec.cluster_size or DEFAULT_CLUSTER_SIZE
+    if spec.format == "qcow2" and not spec.streams and (cluster_size < BLOCK or not _lies_plain(disk)):
         return 0, encoder.sift(spec, disk)
     read = 0
     if spec.format != "qcow2-compressed":
         read = disk.allocated
-        disk = drop_zeros(disk, _HOLE, _reading(read, progress))
+        block = cluster_size if spec.format == "qcow2" else BLOCK
+        disk = drop_zeros(disk, block, _reading(read, progress))
     seed = DEFAULT_SEED if spec.seed is None else spec.seed
     return read, encoder.encode(spec, disk, seed, spec.time)
+
+
+def _lies_plain(disk: Volume) -> bool:
+    """Return whether the disk's bytes are there in the image's file, to be looked at where one likes."""
+    return all(isinstance(e.data, HandleSlice) for e in disk.extents)
 
 
 def _reading(size: int, progress: Progress | None) -> Callable[[int], None]:

@@ -232,6 +232,13 @@ def test_convert_to_standard_output(variants: dict[str, Path], tmp_path: Path) -
     done = imgwriter("convert", variants["vhd"], "-", "--format", "vdi")
     assert done.stdout == (tmp_path / "out.vdi").read_bytes()
     assert b"temporary file" not in done.stderr
+    done = imgwriter("convert", variants["zlib"], "-", "--format", "qcow2", "--cluster-size", "4096")
+    assert b"temporary file" not in done.stderr
+    (tmp_path / "plain.qcow2").write_bytes(done.stdout)
+    qemu_img.check(tmp_path / "plain.qcow2", "qcow2")
+    qemu_img.compare(
+        tmp_path / "plain.qcow2", "qcow2", as_raw(variants["zlib"], "qcow2", tmp_path / "seen.img")
+    )
     report("convert", variants["vhd"], tmp_path / "out.qcow2", "--format", "qcow2-compressed")
     done = imgwriter("convert", variants["vhd"], "-", "--format", "qcow2-compressed")
     assert done.stdout == (tmp_path / "out.qcow2").read_bytes()
