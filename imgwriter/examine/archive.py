@@ -105,7 +105,7 @@ class _Planner:
             if sparse is None:
                 self._place(inode.data, path)
             else:
-                self._place_runs(inode.data, sparse, path)
+                self._place_runs(inode, inode.data, sparse, path)
 
     def _place(self, data: Data, label: object) -> None:
         if len(data) < PACK_LIMIT:
@@ -114,9 +114,13 @@ class _Planner:
             self.large.append(Extent(self.position, len(data), data, 0, label))
         self.position += align_up(len(data), BLOCK)
 
-    def _place_runs(self, data: Data, sparse: Sparse, label: object) -> None:
+    def _place_runs(self, inode: Inode, data: Data, sparse: Sparse, label: object) -> None:
+        """Place the runs of a file; where the archive's blocks begin before one, or end after, are zeros."""
+        pending = list(reversed(inode.data_runs()))
         for low, high in sparse.runs:
-            self.large.append(Extent(self.position, high - low, data, low, label))
+            while pending and pending[-1][0] < high:
+                start, stop = pending.pop()
+                self.large.append(Extent(self.position + start - low, stop - start, data, start, label))
             self.position += align_up(high - low, BLOCK)
 
     def finish(self) -> Archive:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from imgwriter.columns import columns
 from imgwriter.errors import show
 from imgwriter.examine.browse import Browser, Found
+from imgwriter.ext4.inode_reader import InodeRecord
 from imgwriter.fat.reader import Node as FatNode
 from imgwriter.tree.inventory import Inode
 
@@ -43,17 +44,25 @@ class Entry(NamedTuple):
         path: From the root, without a leading slash.
         name: What to call it in a row.
         inode: The file.
-        links: Names that it has, as the file system counts them.
-        size: Bytes of the file; of a directory those of its entries, 0 on FAT.
-        number: Its inode's number; None on FAT.
+        record: What ext4 has of it besides; None on FAT.
     """
 
     path: bytes
     name: bytes
     inode: Inode
-    links: int
-    size: int
-    number: int | None
+    record: InodeRecord | None
+
+    @property
+    def links(self) -> int:
+        """Names that it has, as the file system counts them."""
+        return 1 if self.record is None else self.record.links
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file; of a directory those of its entries, 0 on FAT."""
+        if self.inode.entries is not None and self.record is not None:
+            return self.record.size
+        return self.inode.size
 
 
 class Listing(NamedTuple):
@@ -112,11 +121,8 @@ def _join(directory: bytes, name: bytes) -> bytes:
 
 
 def _entry(browser: Browser, path: bytes, name: bytes, inode: Inode) -> Entry:
-    if browser.reader is None:
-        return Entry(path, name, inode, 1, inode.size, None)
-    record = browser.reader.record(inode)
-    size = record.size if inode.entries is not None else inode.size
-    return Entry(path, name, inode, record.links, size, record.number)
+    record = None if browser.reader is None else browser.reader.record(inode)
+    return Entry(path, name, inode, record)
 
 
 def text(listing: Listing, *, long: bool, titled: bool) -> list[str]:
@@ -160,12 +166,15 @@ def document(entry: Entry) -> Document:
         "mode": f"{stat.S_IMODE(inode.mode):04o}",
         "uid": inode.uid,
         "gid": inode.gid,
-        "inode": entry.number,
         "links": entry.links,
         "size": entry.size,
         "mtime": time_text(inode.mtime_ns // _NANOSECOND),
         "mtime_ns": inode.mtime_ns,
     }
+    if entry.record is not None:
+        found["inode"] = entry.record.number
+        found["ctime_ns"] = entry.record.ctime_ns
+        found["flags"] = entry.record.flags
     if stat.S_ISREG(inode.mode):
         found["runs"] = None if inode.runs is None else [list(run) for run in inode.runs]
     if stat.S_ISLNK(inode.mode):

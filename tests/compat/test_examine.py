@@ -329,10 +329,13 @@ def test_ls_says_what_debugfs_says(image: Path) -> None:
     assert compared > 1500
 
 
-def test_link_counts_are_those_of_stat(image: Path) -> None:
-    for path in ("/", "/data", "/data/4097", "/names", "/many"):
+def test_what_else_is_known_is_what_stat_says(image: Path) -> None:
+    for path in ("/", "/data", "/data/4097", "/names", "/many", "/data/59"):
         (line,) = good("ls", "-d", "--json", image, path).splitlines()
-        assert json.loads(line)["links"] == debugfs.stat(image, path, 256 * MiB).links
+        found, said = json.loads(line), debugfs.stat(image, path, 256 * MiB)
+        assert (found["links"], found["flags"]) == (said.links, said.flags)
+        assert (found["mtime_ns"], found["ctime_ns"]) == (said.mtime_ns, said.ctime_ns)
+        assert found["size"] == said.size
 
 
 def test_cat_gives_what_debugfs_gives(image: Path, tmp_path: Path) -> None:

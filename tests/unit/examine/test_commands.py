@@ -109,7 +109,7 @@ def test_ls_as_lines_of_json(image: Path) -> None:
 def test_fat_has_more_to_say(image: Path) -> None:
     (line,) = good("ls", "--json", "--partition", "1", image, "EFI/motd.txt").splitlines()
     found = json.loads(line)
-    assert (found["short_name"], found["attributes"], found["inode"]) == ("MOTD    TXT", 0x20, None)
+    assert (found["short_name"], found["attributes"]) == ("MOTD    TXT", 0x20) and "inode" not in found
 
 
 def test_the_end_of_a_pipe_is_no_error_of_its_own(image: Path) -> None:
@@ -213,6 +213,34 @@ def test_a_half_tree_is_told_of(image: Path, tmp_path: Path) -> None:
     first, second = done.stderr.splitlines()
     assert first.startswith(f"imgwriter: {tmp_path}/out/etc/large: cannot be written: File too large; ")
     assert second.startswith(f"imgwriter: {tmp_path}/out holds an unfinished tree, 2 of 5 names: remove it")
+
+
+def test_a_signal_tells_what_is_left(image: Path, tmp_path: Path) -> None:
+    """It comes with the first symlink that is made, so that where it comes is known."""
+    program = f"""
+import os, signal
+from imgwriter import cli
+make = os.symlink
+def symlink(*arguments, **more):
+    make(*arguments, **more)
+    os.kill(os.getpid(), signal.SIGTERM)
+os.symlink = symlink
+os._exit(cli.main(["extract", {str(image)!r}, "--output", {str(tmp_path / "out")!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 128 + 15
+    said = f"imgwriter: stopped by SIGTERM; {tmp_path}/out holds an unfinished tree, 3 of 5 names: remove it"
+    assert done.stderr.startswith(said)
+
+
+def test_progress_on_a_terminal(image: Path, tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    command = [*COMMAND, "extract", str(image), "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=follower)
+    os.close(follower)
+    with os.fdopen(leader, "rb", buffering=0) as terminal:
+        said = terminal.read(1 << 16)
+    assert done.returncode == 0 and b"extracting, 2 of 2 files" in said
 
 
 # --- refusals ---
