@@ -12,12 +12,16 @@ import stat
 from typing import Any
 
 from imgwriter.errors import FormatError, SourceError, show
+from imgwriter.fuzz.compare.parsers.program import shown
 from imgwriter.fuzz.compare.values import Case, Corpus, Expected, Part
 
 MANIFEST = b"manifest.json"
 VERSION = 1
 
+SECTOR_SIZES = (512, 1024, 2048, 4096)
+
 _VERDICTS = ("accept", "backup", "refuse", None)
+_TABLES = ("gpt", "mbr", "none", None)
 
 
 def read_corpus(directory: bytes, sector_size: int = 512) -> Corpus:
@@ -74,35 +78,45 @@ def _with_manifest(directory: bytes) -> Corpus:
         return Corpus(directory, str(document.get("kind", "")), str(document.get("seed", "")), cases)
     except OSError as error:
         raise SourceError(f"{show(path)} cannot be read: {error.strerror}; correct its mode", path) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"{show(path)} is no manifest of a corpus ({error!r}); make it anew") from error
 
 
 def _case(directory: bytes, row: dict[str, Any]) -> Case:
     name = str(row["file"])
-    if "/" in name or name in ("", ".", ".."):
+    if "/" in name or "\0" in name or name in ("", ".", ".."):
         raise ValueError(f"{name!r} is no file beside it")
     path = os.path.join(directory, os.fsencode(name))
     size = _size(path)
     if size is None or size != row["size"]:
         found = "is not there" if size is None else f"has {size:,} bytes, not {row['size']:,}"
         raise SourceError(f"{show(path)} {found}; make the corpus anew", path)
-    verdict = row["verdict"]
-    if verdict not in _VERDICTS:
-        raise ValueError(f"{verdict!r} is no verdict")
-    parts = row["partitions"]
-    expected = Expected(
-        verdict,
-        row["table"],
-        None if parts is None else tuple(Part(p["start"], p["size"], p["number"]) for p in parts),
-    )
+    if row["sector_size"] not in SECTOR_SIZES:
+        raise ValueError(f"sectors of {row['sector_size']} bytes")
+    deviations = tuple(str(each) for each in row["deviations"])
     return Case(
-        name,
+        show(os.fsencode(name)),
         path,
         size,
         row["sector_size"],
-        tuple(row["deviations"]),
-        row["description"],
-        row["section"],
-        expected,
+        deviations,
+        shown(str(row["description"])),
+        shown(str(row["section"])),
+        _expected(row),
     )
+
+
+def _expected(row: dict[str, Any]) -> Expected:
+    verdict, table, parts = row["verdict"], row["table"], row["partitions"]
+    if verdict not in _VERDICTS or table not in _TABLES:
+        raise ValueError(f"{verdict!r} is no verdict, or {table!r} no table")
+    if table is None:  # the verdict is about a file system, or a container
+        return Expected()
+    return Expected(verdict, table, None if parts is None else tuple(_part(part) for part in parts))
+
+
+def _part(row: dict[str, Any]) -> Part:
+    numbers = [row[name] for name in ("start", "size", "number")]
+    if any(type(number) is not int for number in numbers):
+        raise ValueError(f"{row!r} is no partition")
+    return Part(*numbers)

@@ -83,7 +83,7 @@ def _table(comparison: Comparison) -> list[str]:
     counts = tally(comparison.versions, comparison.corpus.cases, comparison.views)
     used = [word for word in CATEGORIES if any(of_one[word] for of_one in counts.values())]
     columns = ["asked", "agrees", *(["open"] if any(c["open"] for c in counts.values()) else []), *used]
-    width = max(map(len, comparison.versions))
+    width = max(len("parser"), *map(len, comparison.versions))
     of_version = max(len("version"), *map(len, comparison.versions.values()))
     head = f"{'parser':<{width}}  {'version':<{of_version}}" + "".join(
         f"{word:>{_WIDTH}}" for word in columns
@@ -91,7 +91,7 @@ def _table(comparison: Comparison) -> list[str]:
     rows = [head]
     for name, version in comparison.versions.items():
         numbers = "".join(f"{counts[name][word] or '':>{_WIDTH}}" for word in columns)
-        rows.append(f"{name:<{width}}  {version:<{of_version}}{numbers}")
+        rows.append(f"{name:<{width}}  {version:<{of_version}}{numbers}".rstrip())
     rows += ["", *(f"{word}: {CATEGORIES[word]}" for word in used)]
     return rows
 

@@ -22,9 +22,9 @@ MAX_MEMORY = 1 << 30
 """Bytes of address space: a table that asks for 512 GiB of entries shall not take the machine along. What is
 wanted of it for a healthy table is 10 MiB or, for Python, 50."""
 
-_LIMITED = ("/bin/sh", "-c", f'ulimit -v {MAX_MEMORY >> 10} && ulimit -c 0 && exec "$@"', "sh")
+_LIMITED = ("/bin/sh", "-c", f'ulimit -v {MAX_MEMORY >> 10}; ulimit -c 0; exec "$@"', "sh")
 """What sets the limits before the program begins: later would be too late for a quick one, and a function
-between fork and exec is not safe in a process with threads."""
+between fork and exec is not safe in a process with threads. Where they cannot be set, lower ones hold."""
 
 _READ = 1 << 16
 _MOMENT = 0.002

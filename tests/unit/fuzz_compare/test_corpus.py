@@ -64,6 +64,13 @@ def test_without_a_manifest_all_files_are_cases(tmp_path: Path):
         ({"verdict": "perhaps"}, FormatError),
         ({"partitions": [{"number": 1}]}, FormatError),
         ({"partitions": 5}, FormatError),
+        ({"partitions": [{"number": 1, "start": "x", "size": 1}]}, FormatError),
+        ({"partitions": [{"number": True, "start": 1, "size": 1}]}, FormatError),
+        ({"file": "a\0.img"}, FormatError),
+        ({"sector_size": 513}, FormatError),
+        ({"sector_size": "512"}, FormatError),
+        ({"table": "apm"}, FormatError),
+        ({"deviations": 1}, FormatError),
     ],
 )
 def test_a_damaged_manifest_is_refused(change: dict, error: type[Exception], tmp_path: Path):
@@ -76,7 +83,9 @@ def test_another_version_is_refused(tmp_path: Path):
         read_corpus(manifest(tmp_path, ROW, version=2))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"version": 1}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"version": 1}', "\xff", '{"version": 1, "cases": [1]}', "[" * 100_000]
+)
 def test_what_is_no_manifest_is_refused(text: str, tmp_path: Path):
     (tmp_path / "manifest.json").write_text(text, encoding="latin-1")
     with pytest.raises(FormatError, match="no manifest"):
@@ -88,3 +97,8 @@ def test_a_directory_without_images_is_refused(tmp_path: Path):
         read_corpus(bytes(tmp_path))
     with pytest.raises(SourceError, match="cannot be read"):
         read_corpus(bytes(tmp_path / "missing"))
+
+
+def test_a_verdict_about_something_else_than_a_table_is_none(tmp_path: Path):
+    (case,) = read_corpus(manifest(tmp_path, {**ROW, "table": None, "verdict": "refuse"})).cases
+    assert case.expected == Expected()
