@@ -15,6 +15,7 @@ from imgwriter.examine.opening import Area
 from imgwriter.ext4.reader import FileSystem as Ext4
 from imgwriter.extent import Data
 from imgwriter.fat.reader import FileSystem as Fat
+from imgwriter.filedata import Concatenated
 from imgwriter.tree.inventory import Inode
 
 ONLY_A, ONLY_B, CHANGED, UNREAD = "only in A", "only in B", "changed", "not compared"
@@ -135,8 +136,7 @@ def _content(x: Inode, y: Inode) -> Iterator[str]:
         yield f"size {x.size:,} -> {y.size:,}"
     first, count = -1, 0
     common = min(x.size, y.size)
-    for start in range(0, common, _BLOCK):
-        length = min(_BLOCK, common - start)
+    for start, length in _blocks(_stored(x.data) + _stored(y.data), common):
         one, two = _read(x.data, start, length), _read(y.data, start, length)
         if one != two:
             difference = xor(one, two)
@@ -145,6 +145,26 @@ def _content(x: Inode, y: Inode) -> Iterator[str]:
                 first = start + length - len(difference.lstrip(b"\0"))
     if count:
         yield f"content from byte {first:,} on, {count:,} bytes differ"
+
+
+def _stored(data: Data | None) -> list[tuple[int, int]]:
+    """Return what of a file is anything but a hole: a hole may be of any size, and is not read."""
+    if data is None:
+        return []
+    if isinstance(data, Concatenated):
+        return [(offset, offset + len(piece)) for offset, piece in data.pieces]
+    return [(0, len(data))]
+
+
+def _blocks(intervals: list[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, length) of pieces that cover the intervals up to ``end``, each byte once."""
+    position = 0
+    for low, high in sorted(intervals):
+        position = max(position, low)
+        while position < min(high, end):
+            length = min(_BLOCK, min(high, end) - position)
+            yield position, length
+            position += length
 
 
 def _read(data: Data | None, start: int, length: int) -> bytes:

@@ -10,6 +10,7 @@ Inodes count that their bitmap has in use, also those without a name: the journa
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -36,7 +37,11 @@ from imgwriter.ext4.map_reader import Claims, MapReader
 from imgwriter.ext4.reader import FileSystem
 from imgwriter.units import SECTOR, div_ceil
 
+MOST_GROUPS = 1 << 20
+"""Groups that are looked at: 128 TiB of them, with blocks of 4 KiB."""
+
 _FAST_SYMLINK_SIZE = 60
+_NOT_ZERO = re.compile(rb"[^\0]")
 _MAPPED = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
 
 
@@ -96,6 +101,12 @@ class Ext4Owners:
         self._recorder = _Recorder(self._device)
         self._maps = MapReader(self._device, self._sb, self._recorder, verify=False)
         self.problems: list[FormatError] = []
+        self._number_of_groups = min(self._sb.groups, MOST_GROUPS)
+        if self._sb.groups > MOST_GROUPS:
+            message = (
+                f"the file system has {self._sb.groups:,} groups, of which {MOST_GROUPS:,} are looked at"
+            )
+            self.problems.append(FormatError(message, "ext4 superblock, s_blocks_per_group", start))
         orphans = self._sb.fields["s_orphan_file_inum"] if self._sb.features.has(f.Compat.ORPHAN_FILE) else 0
         self._special: dict[int, bytes] = {
             EXT4_BAD_INO: b"<bad blocks>",
@@ -112,7 +123,7 @@ class Ext4Owners:
     def regions(self) -> list[Region]:
         """Return regions that cover the area."""
         nothing = self._region(0, 0, Kind.UNUSED)
-        placements = [self._placement(group) for group in range(self._sb.groups)]
+        placements = self._placements()
         found = [file for number in self._used(placements) if (file := self._file(number)) is not None]
         paths = self._paths(found)
         fixed = [*self._superblocks(), *self._descriptors(), *self._of_groups(placements, paths)]
@@ -139,7 +150,7 @@ class Ext4Owners:
         yield Region(base, base + SUPERBLOCK_OFFSET, Kind.BOOT_BLOCK, self._layer, self._area)
         primary = base + SUPERBLOCK_OFFSET
         yield Region(primary, primary + SUPERBLOCK_SIZE, Kind.SUPERBLOCK, self._layer, self._area)
-        for group in range(1, self._sb.groups):
+        for group in range(1, self._number_of_groups):
             if self._groups.has_super(group):
                 at = self._start + self._group_start(group) * self._sb.block_size
                 note = f"backup in group {group}"
@@ -153,16 +164,17 @@ class Ext4Owners:
     def _descriptors(self) -> Iterator[Region]:
         sb = self._sb
         per_block = sb.block_size // sb.desc_size
-        count = div_ceil(sb.groups, per_block)
+        groups = self._number_of_groups
+        count = div_ceil(groups, per_block)
         meta = min(sb.fields["s_first_meta_bg"], count) if sb.features.has(f.Incompat.META_BG) else count
-        copies = [g for g in range(sb.groups) if self._groups.has_super(g)] if meta else []
+        copies = [g for g in range(groups) if self._groups.has_super(g)] if meta else []
         for group in copies:
             first = self._groups.descriptor_block(0) if group == 0 else self._group_start(group) + 1
             note = f"backup in group {group}" if group else ""
             yield self._region(first, meta, Kind.DESCRIPTORS, unit=sb.desc_size, note=note)
         for nth in range(meta, count):
             for group in (nth * per_block, nth * per_block + 1, nth * per_block + per_block - 1):
-                if group >= sb.groups:
+                if group >= groups:
                     continue
                 primary = group == nth * per_block
                 block = self._groups.descriptor_block(nth)
@@ -171,6 +183,18 @@ class Ext4Owners:
                 note = "" if primary else f"backup in group {group}"
                 number = nth * per_block
                 yield self._region(block, 1, Kind.DESCRIPTORS, unit=sb.desc_size, number=number, note=note)
+
+    def _placements(self) -> dict[int, Placement]:
+        """Return where the groups' structures are, of those whose descriptors are not a hole in the image."""
+        sb = self._sb
+        per_block = sb.block_size // sb.desc_size
+        found: dict[int, Placement] = {}
+        for nth in range(div_ceil(self._number_of_groups, per_block)):
+            block = self._groups.descriptor_block(nth)
+            if self._device.pieces(block * sb.block_size, sb.block_size):
+                for group in range(nth * per_block, min((nth + 1) * per_block, self._number_of_groups)):
+                    found[group] = self._placement(group)
+        return found
 
     def _placement(self, group: int) -> Placement:
         sb = self._sb
@@ -184,10 +208,10 @@ class Ext4Owners:
         narrow = GROUP_DESC_32.unpack(self._device.read(at, GROUP_DESC_32.size))
         return Placement(narrow[0], narrow[1], narrow[2], narrow[6])
 
-    def _of_groups(self, placements: list[Placement], paths: Mapping[int, bytes]) -> Iterator[Region]:
+    def _of_groups(self, placements: Mapping[int, Placement], paths: Mapping[int, bytes]) -> Iterator[Region]:
         sb = self._sb
         table_blocks = div_ceil(sb.inodes_per_group * sb.inode_size, sb.block_size)
-        for group, placed in enumerate(placements):
+        for group, placed in placements.items():
             note = f"group {group}"
             yield self._region(placed.block_bitmap, 1, Kind.BLOCK_BITMAP, number=group, note=note)
             yield self._region(placed.inode_bitmap, 1, Kind.INODE_BITMAP, number=group, note=note)
@@ -203,22 +227,32 @@ class Ext4Owners:
 
     # --- What the inodes say ---
 
-    def _used(self, placements: list[Placement]) -> Iterator[int]:
-        """Yield the numbers of the inodes that their bitmap has in use."""
+    def _used(self, placements: Mapping[int, Placement]) -> Iterator[int]:
+        """Yield the numbers of the inodes that their bitmap has in use, where the table is stored at all.
+
+        A bitmap or table that two groups claim is the first's: so no more inodes are read than are stored.
+        """
         sb = self._sb
         checked = sb.metadata_csum or sb.features.has(f.RoCompat.GDT_CSUM)
-        for group, placed in enumerate(placements):
+        taken: set[int] = set()
+        for group, placed in placements.items():
             if not sb.is_block(placed.inode_bitmap) or (checked and placed.flags & EXT4_BG_INODE_UNINIT):
                 continue
+            if placed.inode_bitmap in taken or placed.inode_table in taken:
+                continue
+            taken |= {placed.inode_bitmap, placed.inode_table}
             content = self._device.block(placed.inode_bitmap)[: div_ceil(sb.inodes_per_group, 8)]
-            base = group * sb.inodes_per_group + 1
-            for index in range(len(content)):
-                bits = content[index]
-                if bits:
-                    for bit in range(8):
-                        number = base + 8 * index + bit
-                        if bits >> bit & 1 and 8 * index + bit < sb.inodes_per_group:
-                            yield number
+            for match in _NOT_ZERO.finditer(content):
+                index, bits = match.start(), content[match.start()]
+                at = placed.inode_table * sb.block_size + 8 * index * sb.inode_size
+                if self._device.pieces(at, 8 * sb.inode_size):
+                    yield from self._in_byte(group, index, bits)
+
+    def _in_byte(self, group: int, index: int, bits: int) -> Iterator[int]:
+        per_group = self._sb.inodes_per_group
+        for nth in range(8 * index, min(8 * index + 8, per_group)):
+            if bits >> nth % 8 & 1:
+                yield group * per_group + nth + 1
 
     def _file(self, number: int) -> _File | None:
         """Return what an inode has blocks for; None where it cannot be read."""
@@ -246,13 +280,24 @@ class Ext4Owners:
 
     def _paths(self, found: list[_File]) -> Mapping[int, bytes]:
         paths = Paths(self._special)
+        read: set[int] = set()
         for record, _, pieces, _ in found:
-            if stat.S_ISDIR(record.mode):
-                blocks = div_ceil(record.size, self._sb.block_size)
-                for logical, start, length in pieces:
-                    for block in range(start, start + min(length, max(blocks - logical, 0))):
-                        paths.add(record.number, self._device.block(block))
+            if not stat.S_ISDIR(record.mode):
+                continue
+            for block in self._stored(record, pieces):
+                if block not in read:  # a block of two directories is damage, and the first's
+                    read.add(block)
+                    paths.add(record.number, self._device.block(block))
         return paths.resolve()
+
+    def _stored(self, record: InodeRecord, pieces: list[Piece]) -> Iterator[int]:
+        """Yield the blocks of a directory that are in the image: what is a hole there has no names."""
+        size = self._sb.block_size
+        blocks = div_ceil(record.size, size)
+        for logical, start, length in pieces:
+            count = min(length, max(blocks - logical, 0))
+            for at, data in self._device.pieces(start * size, count * size):
+                yield from range(start + at // size, start + div_ceil(at + len(data), size))
 
     def _structures(self, file: _File, path: bytes) -> Iterator[Region]:
         number = file.record.number

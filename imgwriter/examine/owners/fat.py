@@ -36,6 +36,7 @@ class FatOwners:
         self._area = area
         self.problems: list[FormatError] = []
         self._names: dict[int, bytes] = {}
+        self._claims = Claims()
 
     def regions(self) -> list[Region]:
         """Return regions that cover the area."""
@@ -98,7 +99,7 @@ class FatOwners:
         if not first:
             return
         try:
-            runs = self._fs.table.chain(first, Claims(), path, node.details.offset)
+            runs = self._fs.table.chain(first, self._claims, path, node.details.offset)
         except FormatError:
             return  # the walk has told of it
         layout = self._fs.layout
