@@ -70,7 +70,7 @@ class Destination:
     def _put(self, path: bytes, inode: Inode) -> None:
         names = self._existing(split(path))
         inode.origin = "the boot loader"
-        holder = Lookup(self.root).make_directories(names[:-1], "the boot loader")
+        holder = self._directories(names[:-1])
         assert holder.entries is not None
         there = holder.entries.get(names[-1])
         if there is not None:
@@ -80,6 +80,15 @@ class Destination:
                 path,
             )
         holder.entries[names[-1]] = inode
+
+    def _directories(self, names: list[bytes]) -> Inode:
+        """Return a directory, made where it is missing; those that nobody described have the build's time."""
+        holder = Lookup(self.root).make_directories(names, "the boot loader")
+        for count in range(1, len(names) + 1):
+            directory = Lookup(self.root).follow(names[:count])
+            if directory.implicit:
+                directory.mtime_ns = self._mtime_ns
+        return holder
 
     def _existing(self, names: list[bytes]) -> list[bytes]:
         """Return the names with those that are there in the case in which they are."""

@@ -22,7 +22,14 @@ def test_what_is_made_has_the_time_of_the_build():
     assert shape(to.root) == {"boot": {"grub": {"grub.cfg": b"text"}}}
     made = at(to.root, "boot/grub/grub.cfg")
     assert (made.mode, made.uid, made.gid, made.mtime_ns) == (stat.S_IFREG | 0o644, 0, 0, 5)
-    assert at(to.root, "boot").implicit  # and so gets its time with all others
+    assert [at(to.root, path).mtime_ns for path in ("boot", "boot/grub")] == [5, 5]
+
+
+def test_a_directory_that_is_there_keeps_its_time():
+    to = destination({"boot": {}})
+    at(to.root, "boot").mtime_ns = 9
+    to.text(b"boot/grub/grub.cfg", b"text")
+    assert [at(to.root, path).mtime_ns for path in ("boot", "boot/grub")] == [9, 5]
 
 
 def test_what_is_copied_keeps_its_time():
