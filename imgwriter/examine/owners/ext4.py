@@ -191,21 +191,21 @@ class Ext4Owners:
         found: dict[int, Placement] = {}
         for nth in range(div_ceil(self._number_of_groups, per_block)):
             block = self._groups.descriptor_block(nth)
-            if self._device.pieces(block * sb.block_size, sb.block_size):
-                for group in range(nth * per_block, min((nth + 1) * per_block, self._number_of_groups)):
-                    found[group] = self._placement(group)
+            if not self._device.pieces(block * sb.block_size, sb.block_size):
+                continue
+            content = self._device.block(block)
+            first = nth * per_block
+            for group in range(first, min(first + per_block, self._number_of_groups)):
+                found[group] = self._placement(content, (group - first) * sb.desc_size)
         return found
 
-    def _placement(self, group: int) -> Placement:
-        sb = self._sb
-        nth, index = divmod(group, sb.block_size // sb.desc_size)
-        at = self._groups.descriptor_block(nth) * sb.block_size + index * sb.desc_size
-        if sb.desc_size >= GROUP_DESC_64.size:
-            wide = GROUP_DESC_64.unpack(self._device.read(at, GROUP_DESC_64.size))
+    def _placement(self, content: bytes, at: int) -> Placement:
+        if self._sb.desc_size >= GROUP_DESC_64.size:
+            wide = GROUP_DESC_64.unpack_from(content, at)
             low, high = wide[:3], wide[12:15]
             blocks = [lo | hi << 32 for lo, hi in zip(low, high, strict=True)]
             return Placement(blocks[0], blocks[1], blocks[2], wide[6])
-        narrow = GROUP_DESC_32.unpack(self._device.read(at, GROUP_DESC_32.size))
+        narrow = GROUP_DESC_32.unpack_from(content, at)
         return Placement(narrow[0], narrow[1], narrow[2], narrow[6])
 
     def _of_groups(self, placements: Mapping[int, Placement], paths: Mapping[int, bytes]) -> Iterator[Region]:
