@@ -10,8 +10,8 @@ from __future__ import annotations
 from imgwriter.options.build import add_build
 from imgwriter.options.convert import add_convert
 from imgwriter.options.diff import add_diff
-from imgwriter.options.fuzz import add_fuzz
 from imgwriter.options.examine import add_cat, add_extract, add_inspect, add_ls
+from imgwriter.options.fuzz import add_fuzz
 from imgwriter.options.map import add_map
 from imgwriter.options.parser import Parser
 from imgwriter.options.schema import add_schema

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from imgwriter.errors import SpecError
-from imgwriter.options.parser import Formatter, typed
+from imgwriter.options.parser import Formatter, Parser, typed
 from imgwriter.values import parse_size_in_bytes
 
 _WHICH = """
@@ -177,8 +177,8 @@ def _parser(
     usage: str,
     description: str,
     epilog: str,
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
+) -> Parser:
+    parser: Parser = commands.add_parser(
         name,
         help=help_,
         usage=usage,
@@ -187,12 +187,13 @@ def _parser(
         formatter_class=Formatter,
         allow_abbrev=False,
     )
+    parser.intermixed = True
     return parser
 
 
 def _add_paths(parser: argparse.ArgumentParser, count: str, help_: str) -> None:
     parser.add_argument("image", metavar="IMAGE", help="the image to read")
-    parser.add_argument("paths", metavar="PATH", nargs=count, help=help_)
+    parser.add_argument("paths", metavar="PATH", nargs=count, default=[], help=help_)
 
 
 def _add_partition(add: Callable[..., argparse.Action]) -> None:

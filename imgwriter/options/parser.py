@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from imgwriter.errors import SpecError
@@ -20,7 +20,24 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one sentence and whose exit status is 2."""
+    """An ArgumentParser whose errors are one sentence and whose exit status is 2.
+
+    Attributes:
+        intermixed: Whether options may stand between paths, as in ``ls IMAGE --partition 1 PATH``.
+    """
+
+    intermixed = False
+
+    def parse_known_args(  # type: ignore[override]  # argparse's overloads tell apart what is Any here
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        if not self.intermixed:
+            return super().parse_known_args(args, namespace)
+        self.intermixed = False  # what is called next comes back here
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.intermixed = True
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see '{self.prog} --help'\n")

@@ -99,6 +99,12 @@ def test_ls(image: Path) -> None:
     )
 
 
+def test_options_may_stand_anywhere(image: Path) -> None:
+    assert good("ls", image, "--partition", "1", "EFI") == b"motd.txt\n"
+    assert good("ls", image, "/etc", "-d", "/lost+found") == b"/etc\n/lost+found\n"
+    assert b"/ has no '-d'" in run("ls", image, "--partition", "2", "--", "-d").stderr
+
+
 def test_ls_as_lines_of_json(image: Path) -> None:
     lines = [json.loads(line) for line in good("ls", "-R", "--json", image).splitlines()]
     assert [line["path"] for line in lines] == [
@@ -253,7 +259,8 @@ def test_progress_on_a_terminal(image: Path, tmp_path: Path) -> None:
         (("ls", "IMAGE", "--partition", "3"), 1, "no partition 3"),
         (("ls", "IMAGE", "--partition", "x"), 2, "'x' is not a number"),
         (("cat", "IMAGE", "/etc"), 1, "/etc is a directory; give a regular file"),
-        (("cat", "IMAGE"), 2, "PATH"),
+        (("cat", "IMAGE"), 2, "the following arguments are required: PATH; see 'imgwriter cat --help'"),
+        (("ls",), 2, "the following arguments are required: IMAGE; see 'imgwriter ls --help'"),
         (("cat", "/nowhere", "x"), 1, "/nowhere"),
         (("extract", "IMAGE"), 2, "--output --to-tar is required"),
         (("extract", "IMAGE", "--output", "x", "--to-tar", "y"), 2, "not allowed with"),
