@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from imgwriter import spec_boot
 from imgwriter.bootloader.loaders import install
 from imgwriter.bootloader.outcome import Installed
 from imgwriter.bootloader.target import LoaderOptions, Target
@@ -35,6 +36,8 @@ def with_boot_loader(
         root_label=label,
         root_fs_type=spec.fs_type,
         time=spec.time,
+        esp_mount=spec_boot.esp_mount(spec),
+        boot_mount=os.fsencode(spec.boot_mount),
         toplevel=None if spec.toplevel is None else os.fsencode(spec.toplevel),
     )
     options = LoaderOptions(

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from imgwriter.bootloader import kernels, nixos
 from imgwriter.bootloader.nixos import Builder, Generation
 from imgwriter.bootloader.outcome import Installed
-from imgwriter.bootloader.placing import Destination
+from imgwriter.bootloader.placing import Destination, changes, destinations
 from imgwriter.bootloader.target import DEFAULT_TIMEOUT, LoaderOptions, Target
 from imgwriter.disk import Role
 from imgwriter.errors import SourceError, SpecError, show
@@ -104,14 +104,12 @@ def install(trees: Mapping[Role, Inode], target: Target, options: LoaderOptions)
         files = _plain(trees["root"], target, options, uses_boot="boot" in trees)
     else:
         files = _nixos(trees["root"], target, options, has_boot="boot" in trees)
-    _write(trees, target, files)
-    return Installed(NAME)
+    places = destinations(trees, target)
+    _write(places["esp"], places["boot"] if files.uses_boot else places["esp"], files)
+    return Installed(NAME, changes=changes(places))
 
 
-def _write(trees: Mapping[Role, Inode], target: Target, files: Files) -> None:
-    esp = boot = Destination(trees["esp"], "the ESP", target.mtime_ns, folds_case=True)
-    if files.uses_boot:
-        boot = Destination(trees["boot"], "the XBOOTLDR partition", target.mtime_ns, folds_case=True)
+def _write(esp: Destination, boot: Destination, files: Files) -> None:
     for machine, program in files.programs.items():
         esp.copy(b"EFI/systemd/systemd-boot%b.efi" % machine, program)
         esp.copy(b"EFI/BOOT/BOOT%b.EFI" % machine.upper(), program)

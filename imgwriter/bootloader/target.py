@@ -21,6 +21,7 @@ class Target:
         root_label: Its label.
         root_fs_type: "ext4", "ext3", "ext2" or "vfat".
         time: Seconds since the epoch, for what is made here.
+        esp_mount, boot_mount: Where ESP and XBOOTLDR partition are in the running system, for a report.
         toplevel: The NixOS system's store path inside the root, or None.
     """
 
@@ -29,6 +30,8 @@ class Target:
     root_label: str
     root_fs_type: str
     time: int
+    esp_mount: bytes = b"/boot"
+    boot_mount: bytes = b"/boot"
     toplevel: bytes | None = None
 
     @property

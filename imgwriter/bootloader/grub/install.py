@@ -22,7 +22,7 @@ from imgwriter.bootloader.grub.config import MenuItem, grub_cfg
 from imgwriter.bootloader.grub.core_pc import Embedding
 from imgwriter.bootloader.grub.modules import Platform, find_platform
 from imgwriter.bootloader.outcome import Installed
-from imgwriter.bootloader.placing import Destination
+from imgwriter.bootloader.placing import Destination, changes, destinations
 from imgwriter.bootloader.target import DEFAULT_TIMEOUT, LoaderOptions, Target
 from imgwriter.disk import Role
 from imgwriter.errors import SourceError, SpecError, show
@@ -57,14 +57,14 @@ def install(name: str, trees: Mapping[Role, Inode], target: Target, options: Loa
         FormatError: A file of the tree's GRUB is damaged.
         CapacityError: The core image does not fit.
     """
-    root = Destination(trees["root"], "the root", target.mtime_ns, folds_case=False)
+    places = destinations(trees, target)
+    patches: tuple[Patch, ...] = ()
     if name == BIOS:
-        patches = _install_bios(root, target, options)
+        patches = _install_bios(places["root"], target, options)
     else:
-        _install_efi(root, trees, target, options)
-        patches = ()
-    warnings = tuple(_configure(root, target, options))
-    return Installed(name, patches=patches, warnings=warnings)
+        _install_efi(places["root"], places.get("esp"), target, options)
+    warnings = tuple(_configure(places["root"], target, options))
+    return Installed(name, patches=patches, changes=changes(places), warnings=warnings)
 
 
 def _install_bios(root: Destination, target: Target, options: LoaderOptions) -> tuple[Patch, ...]:
@@ -82,17 +82,14 @@ def _install_bios(root: Destination, target: Target, options: LoaderOptions) -> 
     )
 
 
-def _install_efi(
-    root: Destination, trees: Mapping[Role, Inode], target: Target, options: LoaderOptions
-) -> None:
-    if "esp" not in trees:
+def _install_efi(root: Destination, esp: Destination | None, target: Target, options: LoaderOptions) -> None:
+    if esp is None:
         raise SpecError(
             f"boot loader {EFI!r} needs an ESP, and partition table {target.layout.kind!r} has none; use one"
             f" of {', '.join(EFI_TABLES)}"
         )
     platform = find_platform(root.root, "x86_64-efi", "Debian: grub-efi-amd64-bin")
     modules = platform.closure((_table_module(target), _ROOT_MODULE, *options.grub_modules))
-    esp = Destination(trees["esp"], "the ESP", target.mtime_ns, folds_case=True)
     esp.text(b"EFI/BOOT/BOOTX64.EFI", image_efi.image(platform, modules, _prefix(target)))
     _copy_modules(root, platform)
 

@@ -169,3 +169,28 @@ def test_a_tree_without_the_loader(loader, missing):
     table = PLACES[loader][0]
     with pytest.raises(SourceError, match=rf"the tree has no usr/lib/.*{missing}.*install .* in it"):
         install(loader, trees(table, tree({"boot": {"vmlinuz": b"k"}})), target(table), OPTIONS)
+
+
+def changes(loader, table, root=None, **more):
+    into = trees(table, root or grubs.debian(), **more)
+    return [(c.kind, c.path.decode()) for c in install(loader, into, target(table), OPTIONS).changes]
+
+
+def test_what_is_told_of_the_files():
+    """What is below a directory that was made goes without saying."""
+    assert changes("grub-bios", "legacy") == [("made", "/boot/grub")]
+    assert changes("grub-efi", "efi") == [("made", "/boot/EFI"), ("made", "/boot/grub")]
+    assert changes("systemd-boot", "efi") == [
+        ("made", "/boot/EFI"), ("made", "/boot/debian"), ("made", "/boot/loader"),
+    ]  # fmt: skip
+
+
+def test_what_is_told_of_files_beside_others():
+    boot = {"vmlinuz": b"k", "grub": {"i386-pc": {"ext2.mod": b"old"}, "grub.cfg": b"mine"}}
+    found = changes("grub-bios", "legacy", grubs.debian(boot=boot))
+    assert ("changed", "/boot/grub/i386-pc/ext2.mod") in found
+    assert ("made", "/boot/grub/i386-pc/ext2.mod") not in found
+    assert ("made", "/boot/grub/i386-pc/core.img") in found
+    assert not any(path.endswith("grub.cfg") for _, path in found)
+    esp = tree({"EFI": {"mine": b"x"}})
+    assert ("made", "/boot/EFI/BOOT") in changes("grub-efi", "efi", esp=esp)
