@@ -187,6 +187,8 @@ def _check_places(check: _Check, extended: bool) -> None:
     check.require(
         0 < clusters <= max(most, 1), "refcount_table_clusters", f"1 to {most:,}", f"{clusters:,}", fatal=True
     )
+    aligned = fields.snapshots_offset % cluster == 0
+    check.require(aligned, "snapshots_offset", f"a multiple of {cluster:,}", f"{fields.snapshots_offset:,}")
     for name, offset, length in (
         ("l1_table_offset", fields.l1_table_offset, 8 * fields.l1_size),
         ("refcount_table_offset", fields.refcount_table_offset, clusters * cluster),

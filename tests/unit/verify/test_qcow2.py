@@ -216,6 +216,7 @@ HEADER_DAMAGES = {
     "refcount order": ((96, ">I", 7), "refcount_order"), "length": ((100, ">I", 109), ""),
     "compression unannounced": ((104, ">B", 1), "compression_type"),
     "compression announced": ((72, ">Q", 8), "compression_type"),
+    "snapshots": ((64, ">Q", 512), "snapshots_offset"),
     "padding": ((108, ">B", 1), "padding"), "extended": ((72, ">Q", 16), "cluster_bits"),
     "version": ((4, ">I", 4), ""), "magic": ((0, ">I", 0), ""),
 }  # fmt: skip
