@@ -13,6 +13,7 @@ people is made from this document alone (:mod:`inspection_text`).
 from __future__ import annotations
 
 import os
+import stat
 from typing import Any
 from uuid import UUID
 
@@ -53,12 +54,13 @@ def _image(disk: OpenedDisk) -> Document:
     except OSError as error:
         message = f"{show(disk.path)} went away meanwhile ({error.strerror}); look again when it is back"
         raise SourceError(message, disk.path) from error
+    is_file = stat.S_ISREG(status.st_mode)  # a block device has neither
     return {
         "path": os.fsdecode(disk.path),
         "format": disk.image.format,
         "size": disk.image.volume.size,
-        "file_size": status.st_size,
-        "allocated": status.st_blocks * SECTOR,
+        "file_size": status.st_size if is_file else None,
+        "allocated": status.st_blocks * SECTOR if is_file else None,
         "details": dict(disk.image.details),
     }
 

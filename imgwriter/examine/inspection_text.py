@@ -37,9 +37,12 @@ def _title(image: Document, table: Document) -> str:
 
 
 def _remarks(image: Document, table: Document) -> Iterator[str]:
-    size, allocated = format_size(image["file_size"]), format_size(image["allocated"])
     details = [f"{key.replace('_', ' ')} {_shown(str(value))}" for key, value in image["details"].items()]
-    yield ", ".join([f"the file has {size}, {allocated} allocated", *details])
+    if image["file_size"] is None:
+        yield ", ".join(["a block device", *details])
+    else:
+        size, allocated = format_size(image["file_size"]), format_size(image["allocated"])
+        yield ", ".join([f"the file has {size}, {allocated} allocated", *details])
     if table["kind"] == "none":
         return
     hybrid = ", hybrid" if table["hybrid"] else ""

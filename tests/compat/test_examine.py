@@ -461,6 +461,22 @@ def test_inspect_says_what_qemu_img_says(image_format: str, option: str, image: 
         assert found["details"]["version"] == 3
 
 
+def test_a_block_device_is_an_image_too(image: Path) -> None:
+    require_root()
+    made = attempt("losetup", "--find", "--show", "--read-only", image)
+    if made.status:
+        pytest.skip(f"no loop devices here: {made.err.strip()}")
+    device = Path(made.out.strip())
+    try:
+        found, said = inspected(device), good("inspect", device).decode()
+        assert good("cat", device, "/data/60") == good("cat", image, "/data/60")
+    finally:
+        run("losetup", "--detach", device)
+    assert found["partitions"] == inspected(image)["partitions"]
+    assert (found["image"]["size"], found["image"]["file_size"]) == (image.stat().st_size, None)
+    assert said.splitlines()[1] == "a block device"
+
+
 @pytest.mark.parametrize(
     ("command", "kind"),
     [
