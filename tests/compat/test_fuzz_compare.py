@@ -246,7 +246,8 @@ def test_the_kernel_and_sectors_of_4096_bytes(tmp_path: Path):
     path.write_bytes(bytes(SIZE))
     words = ("-s", "mklabel", "gpt", "mkpart", "a", "1MiB", "2MiB")
     assert attempt("parted", path, *words, env={"PARTED_SECTOR_SIZE": "4096"}).status == 0
-    cases = read_corpus(bytes(tmp_path), 4096).cases * 300  # more than there are targets
+    # More than there are targets; the last is asked as a disk of the sectors that it has not.
+    cases = [*read_corpus(bytes(tmp_path), 4096).cases * 256, *read_corpus(bytes(tmp_path), 512).cases]
     views = guests()[0].views(cases)
-    assert views == [View("table", None, None, (Part(MiB, MiB, 1),))] * 300
-    assert guests()[0].views(read_corpus(bytes(tmp_path), 512).cases)[0].state == "none"
+    assert views[:-1] == [View("table", None, None, (Part(MiB, MiB, 1),))] * 256
+    assert views[-1] == View("none", partitions=())
