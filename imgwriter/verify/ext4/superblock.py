@@ -274,8 +274,6 @@ def _counts(raw: Mapping[str, Any], sb: SuperblockValues) -> Iterator[Rule]:
         value = count_of(raw, name, sb)
         yield Rule(name, value <= sb.blocks, f"{sb.blocks:,} at most", f"{value:,}")
     yield Rule("s_free_inodes_count", raw["s_free_inodes_count"] <= sb.inodes, f"{sb.inodes:,} at most")
-    overhead = raw["s_overhead_clusters"]
-    yield Rule("s_overhead_clusters", overhead <= sb.blocks, f"{sb.blocks:,} at most")
     yield Rule("s_last_orphan", raw["s_last_orphan"] <= sb.inodes, f"an inode up to {sb.inodes:,}, or 0")
     journal = raw["s_journal_inum"]
     if sb.features.has(f.Compat.HAS_JOURNAL):
@@ -365,6 +363,10 @@ def _notes(subject: Subject, raw: Mapping[str, Any], at: int) -> None:
     if raw["s_state"] & EXT4_ERROR_FS or raw["s_error_count"]:
         found = f"{raw['s_error_count']:,} errors, which a kernel noted"
         note(STRUCTURE, "s_error_count", at, "no errors", found, sections.SUPER)
+    if raw["s_overhead_clusters"] > sb.blocks:
+        # tune2fs makes such where it takes a journal away; the kernel then computes it.
+        found = f"{raw['s_overhead_clusters']:,}"
+        note(STRUCTURE, "s_overhead_clusters", at, f"{sb.blocks:,} at most", found, sections.SUPER)
     if any(raw["s_reserved"]):
         note(STRUCTURE, "s_reserved", at, "zeros", "something that is not known", sections.SUPER)
     if raw["s_rev_level"] != EXT4_GOOD_OLD_REV and not any(raw["s_uuid"]):

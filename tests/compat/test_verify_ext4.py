@@ -1,0 +1,299 @@
+"""The checker of ext4 beside e2fsck: silent where it is, on images by mke2fs, imgwriter and the kernel.
+
+e2fsck finds one thing that the checker leaves to it: quota files whose usage is wrong, which the checker
+notes as not verified. The other way round the checker also finds what e2fsck does not look at: backups of
+superblock and descriptors that differ, copies in the resize inode, file_type of ``.`` and ``..``, flags of
+features that are off, areas of attributes without their magic number.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imgwriter.errors import FormatError
+from imgwriter.readers import open_image
+from imgwriter.verify.ext4 import verify_ext4
+from imgwriter.verify.values import Result
+from tests import trees
+from tests.building import build, varied_tree
+from tests.compat.ext4_images import MiB, everything, write
+from tests.compat.test_ext4_reader import BY_THE_KERNEL, FILL, VARIANTS, WITHOUT_ATTRIBUTES, mke2fs
+from tests.oracles import debugfs, e2fsck, guest, parted
+from tests.oracles.tools import CACHE, attempt, require_file, run
+
+pytestmark = pytest.mark.compat
+
+MORE = (
+    "-t ext4 -O none",
+    "-t ext4 -O none,extent -b 1024",
+    "-t ext4 -O none,metadata_csum",
+    "-t ext4 -E packed_meta_blocks=1",
+    "-t ext4 -b 1024 -g 1024",
+    "-t ext4 -O meta_bg,^resize_inode -b 1024 -g 256 -N 4000",
+)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with every kind of entry."""
+    return varied_tree(tmp_path_factory.mktemp("verify-ext4") / "tree")
+
+
+def verify(path: Path, offset: int = 0) -> Result:
+    """Verify the file system at an offset of an image."""
+    disk = open_image(os.fsencode(path)).volume
+    return verify_ext4(disk, offset, disk.size - offset)
+
+
+def noted(result: Result) -> set[str]:
+    """Return the first word of what notes found."""
+    return {note.found.partition(":")[0] for note in result.notes}
+
+
+# --- silent ---
+
+HASHES = ("legacy", "half_md4", "tea")
+"""By hash_version."""
+
+
+@pytest.mark.parametrize("options", [*VARIANTS, *WITHOUT_ATTRIBUTES, *MORE])
+def test_silent_on_images_by_mke2fs(options: str, tree: Path, tmp_path: Path) -> None:
+    assert verify(mke2fs(tmp_path / "empty", options)).findings == ()
+    path = mke2fs(tmp_path / "image", options, tree)
+    assert verify(path).findings == ()
+    if "quota" not in options:
+        e2fsck.raw(path)
+        assert e2fsck.raw(path).status == 0
+    # Directories that mke2fs made linear get an index, which e2fsck makes with hashes of each kind.
+    for number, version in enumerate(HASHES if options in ("-t ext4", "-t ext3 -b 1024") else ()):
+        run("tune2fs", "-E", f"hash_alg={version}", path)
+        assert attempt("e2fsck", "-fyD", path).status in (0, 1)
+        assert f"Hash Version: {number}\n" in attempt("debugfs", "-R", "htree_dump /many", path).out
+        assert verify(path).findings == ()
+
+
+@pytest.mark.parametrize("fs_type", ["ext4", "ext3", "ext2"])
+@pytest.mark.parametrize("block_size", [1024, 4096])
+def test_silent_on_imgwriters_images_before_and_after_tools(
+    fs_type: str, block_size: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "image"
+    entries = everything(block_size) | {b"data": trees.zeros(20 * MiB)}
+    write(path, trees.inventory(entries), 100 * MiB, fs_type=fs_type, block_size=block_size)
+    assert verify(path) == Result()
+    for size in ("600M", "200M"):
+        os.truncate(path, 600 * MiB)
+        run("resize2fs", path, size)
+        assert verify(path).findings == ()
+    for options in (("-L", "other"), ("-U", "random"), ("-O", "^has_journal"), ("-j",)):
+        run("tune2fs", *options, path)
+        assert verify(path).findings == (), options
+    run("resize2fs", "-M", path)
+    assert verify(path).findings == ()
+
+
+@pytest.mark.slow
+def test_silent_on_usr_share(tmp_path: Path) -> None:
+    path = build(Path("/usr/share"), tmp_path, "--partition-table", "efi")
+    assert verify(path, parted.table(path).partitions[1].first_lba * 512) == Result()
+
+
+@pytest.mark.slow
+def test_silent_on_a_debian_root(tmp_path: Path) -> None:
+    path = build(require_file(CACHE / "debian-root.tar"), tmp_path, "--partition-table", "none")
+    assert verify(path) == Result()
+
+
+@pytest.fixture(scope="module")
+def by_the_kernel(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Images that a guest filled: the first half unmounted, the others not."""
+    folder = tmp_path_factory.mktemp("by-the-kernel")
+    paths = [
+        mke2fs(folder / f"{state}-{n}.img", make, size="64M")
+        for state in ("unmounted", "mounted")
+        for n, (make, _) in enumerate(BY_THE_KERNEL[:5])
+    ]
+    job = "fill() {\n" + FILL + "}\n"
+    for index, letter in enumerate("abcdefghij"):
+        make, mount = BY_THE_KERNEL[index % 5]
+        options = f"{make[:7]} -o rw{',' * bool(mount)}{mount}"
+        job += f"mkdir /m{letter}\nmount {options} /dev/vd{letter} /m{letter}\n"
+        job += f"fill /m{letter} {'ea' if 'ea_inode' in make else '-'}\n"
+        if index < 5:
+            job += f"umount /m{letter}\n"
+    answer = guest.boot(paths, job)
+    assert answer.status == 0, answer.log
+    return paths
+
+
+@pytest.mark.guest
+@pytest.mark.slow
+@pytest.mark.parametrize("nth", range(10))
+def test_silent_on_what_the_kernel_wrote(nth: int, by_the_kernel: list[Path]) -> None:
+    result = verify(by_the_kernel[nth])
+    assert result.findings == ()
+    fields = {note.field for note in result.notes}
+    if nth < 5:
+        assert fields == set()
+    else:
+        assert fields == {"needs_recovery", "s_free_blocks_count", "s_free_inodes_count"}
+
+
+# --- e2fsck is the judge of what is damaged ---
+
+DAMAGE: dict[str, tuple[str, ...]] = {
+    "a name less": ("unlink /data/1",),
+    "an inode less": ("clri /data/1",),
+    "a directory's inode less": ("clri /data",),
+    "a link more": ("link /data/1 /data/second",),
+    "a directory's link": ("link /data /second",),
+    "a block less": ("freeb 3000 100",),
+    "a block more": ("setb 20000 5",),
+    "an inode marked": ("seti <2000>",),
+    "an inode not marked": ("freei /data/1",),
+    "i_size": ("sif /data/65536 size 0",),
+    "i_size of a directory": ("sif /data size 500",),
+    "i_blocks": ("sif /data/65536 blocks 5",),
+    "i_links_count": ("sif /data/1 links_count 9",),
+    "i_mode": ("sif /data/1 mode 0170644",),
+    "i_flags": ("sif /data/1 flags 0x10080000",),
+    "i_dtime": ("sif /data/1 dtime 20200101",),
+    "i_file_acl": ("sif /data/1 file_acl 99999999",),
+    "i_generation": ("sif /data/sparse generation 5",),
+    "i_block": ("sif /data/65536 block[5] 99999999",),
+    "another's block": ("sif /data/65536 block[5] 2",),
+    "free blocks": ("ssv free_blocks_count 5",),
+    "free inodes": ("ssv free_inodes_count 5",),
+    "first inode": ("ssv first_ino 3",),
+    "blocks per group": ("ssv blocks_per_group 800",),
+    "feature": ("ssv feature_compat 0",),
+    "journal": ("ssv journal_inum 9",),
+    "free blocks of a group": ("set_bg 0 free_blocks_count 5",),
+    "free inodes of a group": ("set_bg 1 free_inodes_count 5",),
+    "directories of a group": ("set_bg 0 used_dirs_count 5",),
+    "block bitmap": ("set_bg 1 block_bitmap 1",),
+    "inode table": ("set_bg 0 inode_table 99999999",),
+    "unused inodes": ("set_bg 0 itable_unused 65000",),
+    "descriptor": ("set_bg 0 checksum 5",),
+}
+SETS = ("-t ext4 -b 1024", "-t ext4 -b 1024 -O ^metadata_csum", "-t ext3")
+
+
+@pytest.fixture(scope="module")
+def sound(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """An image of each set of features."""
+    folder = tmp_path_factory.mktemp("sound")
+    return {options: mke2fs(folder / "image", options, tree, size="24M").read_bytes() for options in SETS}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_what_e2fsck_objects_to_is_found(name: str, sound: dict[str, bytes], tmp_path: Path) -> None:
+    objected = 0
+    path = tmp_path / "image"
+    for options in SETS:
+        path.write_bytes(sound[options])
+        for request in DAMAGE[name]:
+            debugfs.request(path, request, write=True)
+        if _objects(path):
+            objected += 1
+            assert is_found(path), options
+    assert objected
+
+
+def is_found(path: Path) -> bool:
+    """Return whether there are findings, or the superblock cannot be believed and has no backup."""
+    try:
+        return bool(verify(path).findings)
+    except FormatError:
+        return True
+
+
+def _objects(path: Path) -> bool:
+    """Return whether e2fsck has something to repair, or cannot open it."""
+    result = e2fsck.raw(path)
+    return result.status != 0 or "? no" in result.text or "IGNORED" in result.text
+
+
+FLIPS = int(os.environ.get("IMGWRITER_FLIPS") or 120)
+FLIPPED = (
+    "-t ext4 -b 1024 -O ^resize_inode",
+    "-t ext4 -b 1024 -O ^metadata_csum,uninit_bg,^resize_inode,^has_journal",
+    "-t ext2 -b 1024 -O ^resize_inode",
+    "-t ext4 -b 1024 -O inline_data,^resize_inode,^metadata_csum,^has_journal",
+)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of which most blocks in use are structures."""
+    top = tmp_path_factory.mktemp("small") / "tree"
+    (top / "many").mkdir(parents=True)
+    for number in range(120):
+        (top / "many" / f"entry-{number:03d}-of-some-length").write_bytes(b"%d" % number)
+    with (top / "sparse").open("wb") as file:
+        for number in range(40):
+            file.seek(number * 20_000)
+            file.write(b"piece %d" % number)
+    os.link(top / "sparse", top / "hard")
+    (top / "fast").symlink_to("a" * 20)
+    (top / "slow").symlink_to("b" * 100)
+    os.mkfifo(top / "fifo")
+    for twin in ("twin1", "twin2"):
+        (top / twin).touch()
+        for number in range(5):
+            os.setxattr(top / twin, f"user.attribute{number}", bytes([number]) * 100)
+    return top
+
+
+@pytest.mark.parametrize("options", FLIPPED)
+def test_what_e2fsck_objects_to_after_a_bit_flipped_is_found(
+    options: str, small: Path, tmp_path: Path
+) -> None:
+    """Bits of all blocks that e2image calls metadata, seven of ten in a byte that is not zero."""
+    path = mke2fs(tmp_path / "image", options, small, size="12M")
+    assert attempt("e2fsck", "-fyD", path).status in (0, 1)
+    run("e2image", "-r", path, tmp_path / "metadata")
+    image, metadata = bytearray(path.read_bytes()), (tmp_path / "metadata").read_bytes()
+    blocks = [at for at in range(1024, len(metadata), 1024) if any(metadata[at : at + 1024])]
+    rng = random.Random(options)
+    objected = 0
+    for _ in range(FLIPS // len(FLIPPED)):
+        at = _place(rng, image, rng.choice(blocks))
+        bit = 1 << rng.randrange(8)
+        image[at] ^= bit
+        path.write_bytes(image)
+        if _objects(path):
+            objected += 1
+            assert is_found(path), f"bit {bit:#x} at {at} is found by e2fsck: {e2fsck.raw(path).text}"
+        image[at] ^= bit
+    assert objected > FLIPS // len(FLIPPED) // 4
+
+
+def _place(rng: random.Random, image: bytearray, block: int) -> int:
+    filled = [at for at in range(block, block + 1024) if image[at]]
+    return rng.choice(filled) if filled and rng.random() < 0.7 else rng.randrange(block, block + 1024)
+
+
+# --- what is noted ---
+
+NOTED: dict[str, Callable[[Path], object]] = {
+    "quota": lambda path: mke2fs(path, "-t ext4 -O quota"),
+    "project": lambda path: mke2fs(path, "-t ext4 -O project"),
+    "casefold": lambda path: mke2fs(path, "-t ext4 -O casefold"),
+    "encrypt": lambda path: mke2fs(path, "-t ext4 -O encrypt"),
+    "verity": lambda path: mke2fs(path, "-t ext4 -O verity"),
+    "fast_commit": lambda path: mke2fs(path, "-t ext4 -O fast_commit"),
+}
+
+
+@pytest.mark.parametrize("feature", NOTED)
+def test_what_is_not_verified_is_noted(feature: str, tmp_path: Path) -> None:
+    NOTED[feature](tmp_path / "image")
+    result = verify(tmp_path / "image")
+    assert result.findings == ()
+    assert feature in noted(result)
