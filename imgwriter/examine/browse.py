@@ -122,7 +122,7 @@ class Browser:
                 del names[-1:]
                 inodes = inodes[: len(names) + 1]
                 continue
-            inode = self._entry(path, names, inodes[-1], name)
+            name, inode = self._entry(path, names, inodes[-1], name)
             if stat.S_ISLNK(inode.mode) and (pending or follow):
                 symlinks += 1
                 if symlinks > MAX_SYMLINKS:
@@ -135,12 +135,19 @@ class Browser:
             inodes.append(inode)
         return Found(tuple(names), tuple(inodes))
 
-    def _entry(self, path: bytes, names: Sequence[bytes], directory: Inode, name: bytes) -> Inode:
-        inode = self.entries(directory).get(name)
-        if inode is None:
-            place = show(b"/".join(names))
-            raise self._missing(path, f"does not exist: /{place} has no {show(name)!r}")
-        return inode
+    def _entry(
+        self, path: bytes, names: Sequence[bytes], directory: Inode, name: bytes
+    ) -> tuple[bytes, Inode]:
+        """Return an entry of a directory with its name as it stands there."""
+        entries = self.entries(directory)
+        if name in entries:
+            return name, entries[name]
+        if self.reader is None:  # FAT, whose names are the same in either case
+            for other, inode in entries.items():
+                if other.lower() == name.lower():
+                    return other, inode
+        place = show(b"/".join(names))
+        raise self._missing(path, f"does not exist: /{place} has no {show(name)!r}")
 
     def _missing(self, path: bytes, why: str) -> SourceError:
         return SourceError(f"{show(path)} {why}; 'imgwriter ls' shows what is in {self.origin}", path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
 from imgwriter import sink
@@ -62,6 +63,17 @@ def to_directory(
     done = unpack(inventory, directory, owners=owners, overwrite=overwrite, progress=tally)
     summary = f"{done.names:,} names, {format_size(done.written)} of contents, written to {show(directory)}"
     return Extracted(summary, tuple(str(left) for left in done.left_out))
+
+
+def check_target(image: bytes, target: bytes) -> None:
+    """Refuse a tar in the place of the image that it is made from.
+
+    Raises:
+        SpecError: They are one file.
+    """
+    with suppress(OSError):
+        if os.path.samefile(image, target):
+            raise SpecError(f"{show(target)} is the image itself; give the tar another name")
 
 
 def to_tar(inventory: Inventory, target: bytes | int, progress: Progress | None = None) -> Extracted:

@@ -120,3 +120,11 @@ def test_fat() -> None:
     looked_into = Browser(read_file_system(wanted.volume()), "it")
     looked_into.settle()
     assert looked_into.find(b"Dir/long name.txt").inode.size == 5
+    assert looked_into.find(b"/dIR/LONG NAME.TXT").path == b"Dir/long name.txt"
+    with pytest.raises(SourceError, match="/Dir has no 'long'"):
+        looked_into.find(b"dir/long")
+
+
+def test_names_of_ext4_are_bytes(system_browser: Browser) -> None:
+    with pytest.raises(SourceError, match="has no 'ETC'"):
+        system_browser.find(b"/ETC")
