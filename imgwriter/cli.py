@@ -408,7 +408,7 @@ def _cat(arguments: Namespace) -> int:
 
 
 def _extract(arguments: Namespace) -> int:
-    from imgwriter.examine.extraction import to_directory, to_tar
+    from imgwriter.examine.extraction import check_target, to_directory, to_tar
     from imgwriter.examine.selection import select
 
     to_stdout = arguments.to_tar == "-"
@@ -417,6 +417,8 @@ def _extract(arguments: Namespace) -> int:
         return USAGE
     if to_stdout:
         _refuse_terminal()
+    elif arguments.to_tar is not None:
+        check_target(os.fsencode(arguments.image), os.fsencode(arguments.to_tar))
     with _collection_paused():
         inventory = select(_browser(arguments), [os.fsencode(path) for path in arguments.paths])
         with _progress(arguments, "extracting") as progress:
