@@ -96,7 +96,7 @@ def qcow2(_folder: Path) -> Subject:
         Harmless(16, 20, 0xFF, unused),
         Harmless(24, 32, 0xFF, "the disk's size, within what the L1 table covers"),
         Harmless(36, 40, 0xFF, "more L1 entries, that are 0"),
-        Harmless(64, 72, 0xFF, unused),
+        Harmless(64, 72, 0xFF, f"{unused}, within the file"),
         Harmless(80, 96, 0xFF, "features that may be ignored: known, or a note"),
         Harmless(100, 104, 0xFF, "a longer header: a note"),
         Harmless(L2_AT + 7, L2_AT + 8, 1, "the zero flag: a cluster that reads as zeros and keeps its place"),

@@ -187,8 +187,9 @@ def _check_places(check: _Check, extended: bool) -> None:
     check.require(
         0 < clusters <= max(most, 1), "refcount_table_clusters", f"1 to {most:,}", f"{clusters:,}", fatal=True
     )
-    aligned = fields.snapshots_offset % cluster == 0
-    check.require(aligned, "snapshots_offset", f"a multiple of {cluster:,}", f"{fields.snapshots_offset:,}")
+    snapshots = fields.snapshots_offset
+    inside = snapshots % cluster == 0 and snapshots <= size
+    check.require(inside, "snapshots_offset", f"a cluster of the file's {size:,} bytes", f"{snapshots:,}")
     for name, offset, length in (
         ("l1_table_offset", fields.l1_table_offset, 8 * fields.l1_size),
         ("refcount_table_offset", fields.refcount_table_offset, clusters * cluster),
@@ -218,6 +219,9 @@ def _check_parts_elsewhere(check: _Check) -> bool:
     external = fields.incompatible_features & IncompatibleFeatures.EXTERNAL_DATA_FILE
     found = "an external data file, which is not looked at"
     check.note(not external, "incompatible_features", "a disk that is all here", found)
+    raw = fields.autoclear_features & AutoclearFeatures.RAW_EXTERNAL_DATA
+    expected = "no raw external data, as there is no external data file"
+    check.require(bool(external) or not raw, "autoclear_features", expected, f"{raw:#x}")
     snapshots = fields.nb_snapshots
     check.note(not snapshots, "nb_snapshots", "0: the disk is not read with some", f"{snapshots:,}")
     unknown = fields.incompatible_features & ~sum(IncompatibleFeatures)
@@ -227,10 +231,12 @@ def _check_parts_elsewhere(check: _Check) -> bool:
 def _check_extensions(check: _Check) -> tuple[int, int, int] | None:
     """Check the header extensions; return the place of the bitmap directory."""
     bitmaps = None
+    kinds_met: set[int] = set()
     ended = False
     limit = min(1 << check.fields.cluster_bits, check.file.size)
     for extension in extensions(check.file, check.fields):
         ended = extension.type == ExtensionType.END
+        kinds_met.add(extension.type)
         kinds = {int(kind): kind.name for kind in ExtensionType}
         structure = f"qcow2 header extension {kinds.get(extension.type, hex(extension.type))}"
         at = extension.offset
@@ -245,6 +251,11 @@ def _check_extensions(check: _Check) -> tuple[int, int, int] | None:
             check.remarks.find(structure, "length", at + 4, expected, found, EXTENSION_SECTION)
         if extension.type == ExtensionType.BITMAPS:
             bitmaps = _bitmaps(check, extension, structure)
+    said = check.fields.autoclear_features & AutoclearFeatures.BITMAPS
+    holds = not said or ExtensionType.BITMAPS in kinds_met
+    check.require(
+        holds, "autoclear_features", "no bit for bitmaps, as there is no such extension", f"{said:#x}"
+    )
     if not ended and check.fields.version >= 3:
         expected = "an extension of type 0 at the end"
         check.remarks.note(STRUCTURE, "", check.fields.header_length, expected, "none", EXTENSION_SECTION)

@@ -217,6 +217,8 @@ HEADER_DAMAGES = {
     "compression unannounced": ((104, ">B", 1), "compression_type"),
     "compression announced": ((72, ">Q", 8), "compression_type"),
     "snapshots": ((64, ">Q", 512), "snapshots_offset"),
+    "snapshots beyond": ((64, ">Q", (USED + 1) * CLUSTER), "snapshots_offset"),
+    "raw external": ((88, ">Q", 2), "autoclear_features"), "bitmaps": ((88, ">Q", 1), "autoclear_features"),
     "padding": ((108, ">B", 1), "padding"), "extended": ((72, ">Q", 16), "cluster_bits"),
     "version": ((4, ">I", 4), ""), "magic": ((0, ">I", 0), ""),
 }  # fmt: skip
