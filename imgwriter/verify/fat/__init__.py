@@ -82,7 +82,7 @@ def _check_contents(file_system: FileSystem, remarks: Remarks, progress: Progres
     check_fsinfo(file_system, free, remarks)
     walk = Walk(file_system, remarks, _teller(progress, layout, free))
     walk.run()
-    check_lost(table, walk.claims, remarks, exact=walk.exact)
+    check_lost(table, walk.chains.claims, remarks, exact=walk.chains.exact)
     _check_label(file_system, walk.labels, remarks)
 
 

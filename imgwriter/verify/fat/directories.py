@@ -14,10 +14,9 @@ Spec: FAT specification, 4 (chains), 6 (directories), 7 (long names).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from imgwriter.errors import show
-from imgwriter.fat.chains import Claims, Stop
 from imgwriter.fat.content import MAX_DIRECTORY_ENTRIES
 from imgwriter.fat.directory_reader import short_name
 from imgwriter.fat.reader import MAX_DEPTH, FileSystem
@@ -35,40 +34,12 @@ from imgwriter.fat.structures import (
     parse_long,
     parse_short,
 )
-from imgwriter.units import div_ceil
+from imgwriter.verify.fat.chains import Chains, Path, Runs, count
 from imgwriter.verify.fat.entries import DIRECTORIES, ENTRY, LONG, NAMES, Flaw, first_cluster, flaws
-from imgwriter.verify.fat.names import (
-    LongName,
-    keys,
-    long_name_damage,
-    long_text,
-    short_name_damage,
-)
+from imgwriter.verify.fat.names import LongName, keys, long_name_damage, long_text, short_name_damage
 from imgwriter.verify.remarks import Remarks
 
-CHAINS = "FAT specification, 4"
-
 _PIECE = 64 << 10
-_SHOWN_DEPTH = 32
-
-Runs: TypeAlias = list[tuple[int, int]]
-
-
-class Path(NamedTuple):
-    """Where something is in the tree; made into text only for a message."""
-
-    parent: Path | None
-    name: bytes
-    depth: int
-
-    def __str__(self) -> str:
-        parts: list[str] = []
-        at: Path | None = self
-        while at is not None and at.parent is not None and len(parts) < _SHOWN_DEPTH:
-            parts.append(show(at.name))
-            at = at.parent
-        start = "/" if at is None or at.parent is None else ".../"
-        return start + "/".join(reversed(parts))
 
 
 class _Directory(NamedTuple):
@@ -95,21 +66,17 @@ class Walk:
         told: Called with the clusters claimed so far, after each directory.
 
     Attributes:
-        claims: The clusters that are in some chain, once :meth:`run` is through.
+        chains: Those of the tree, once :meth:`run` is through.
         labels: Volume labels of the root directory.
-        exact: Whether no chain has a free or a bad cluster.
     """
 
     def __init__(self, file_system: FileSystem, remarks: Remarks, told: Callable[[int], None]) -> None:
-        self.file_system = file_system
         self.layout = file_system.layout
         self.window = file_system.window
         self.remarks = remarks
         self.told = told
-        self.claims = Claims()
-        self.claimed = 0
+        self.chains = Chains(file_system, remarks)
         self.labels: list[bytes] = []
-        self.exact = True
         self._pending: list[_Directory] = []
 
     def run(self) -> None:
@@ -117,19 +84,21 @@ class Walk:
         self._pending.append(_Directory(Path(None, b"", 0), 0, 0, self._root()))
         while self._pending:
             _Scan(self, self._pending.pop()).run()
-            self.told(self.claimed)
+            self.told(self.chains.claimed)
 
     def descend(self, path: Path, entry: ShortEntry, offset: int, parent: int) -> None:
         """Follow a directory's chain, and look at what it holds later."""
         first = first_cluster(entry, self.layout.bits)
-        runs = self._chain(path, first, offset)
+        runs = self.chains.chain(path, first, offset)
         if not runs:
             return
         if path.depth > MAX_DEPTH:
             found = f"{path.depth:,} directories"
-            self.find(path, Flaw("DIR_Name", f"a depth of at most {MAX_DEPTH:,}", found, ENTRY), offset)
+            self.chains.find(
+                path, Flaw("DIR_Name", f"a depth of at most {MAX_DEPTH:,}", found, ENTRY), offset
+            )
             return
-        size = _count(runs) * self.layout.cluster_size
+        size = count(runs) * self.layout.cluster_size
         most = max(MAX_DIRECTORY_ENTRIES * ENTRY_SIZE, self.layout.cluster_size)
         if size > most:
             at = self.window.offset + self.layout.cluster_offset(first)
@@ -137,67 +106,11 @@ class Walk:
             self.remarks.find(f"FAT directory {path}", "", at, expected, found, DIRECTORIES)
         self._pending.append(_Directory(path, first, parent, self._places(runs)))
 
-    def file(self, path: Path, entry: ShortEntry, offset: int) -> None:
-        """Follow a file's chain, which is as long as its size wants it."""
-        first, size = first_cluster(entry, self.layout.bits), entry.file_size
-        if not first:
-            if size:
-                self.find(path, Flaw("DIR_FstClusLO", "a cluster", f"0, for {size:,} bytes", ENTRY), offset)
-            return
-        runs, stop = self._follow(first)
-        if stop is not None:
-            self._stopped(path, runs, stop, offset)
-        needed, held = div_ceil(size, self.layout.cluster_size), _count(runs)
-        if held > needed or (held < needed and stop is None):
-            expected = f"{held:,} clusters' worth, as its chain has" if held else "0, as it has no clusters"
-            found = f"{size:,} bytes, {needed:,} clusters"
-            self.find(path, Flaw("DIR_FileSize", expected, found, ENTRY), offset)
-
-    def find(self, path: Path, flaw: Flaw, offset: int) -> None:
-        """Say what is wrong with an entry at an offset of the disk."""
-        remark = self.remarks.find if flaw.damage else self.remarks.note
-        structure = f"FAT entry {path}"
-        remark(structure, flaw.field, offset + flaw.at, flaw.expected, flaw.found, flaw.section)
-
     def _root(self) -> Runs:
         layout = self.layout
         if layout.bits != 32:
             return [(layout.root_start, layout.root_start + layout.root_size)]
-        runs, stop = self._follow(layout.root_cluster)
-        # A first cluster that is none was found in the boot sector.
-        if stop is not None and stop.cluster:
-            self._stopped(Path(None, b"", 0), runs, stop, self.window.offset)
-        return self._places(runs)
-
-    def _chain(self, path: Path, first: int, offset: int) -> Runs:
-        runs, stop = self._follow(first)
-        if stop is not None:
-            self._stopped(path, runs, stop, offset)
-        return runs
-
-    def _follow(self, first: int) -> tuple[Runs, Stop | None]:
-        runs, stop = self.file_system.table.follow(first, self.claims)
-        self.claimed += _count(runs)
-        return runs, stop
-
-    def _stopped(self, path: Path, runs: Runs, stop: Stop, offset: int) -> None:
-        """Say why a chain has no end."""
-        table = self.file_system.table
-        clusters = f"2 to {table.limit - 1:,}"
-        if not stop.cluster:
-            flaw = Flaw("DIR_FstClusLO", f"a cluster, {clusters}", f"{stop.value:,}", CHAINS)
-            self.find(path, flaw, offset)
-            return
-        if stop.again:
-            own = any(low <= stop.cluster < high for low, high in runs)
-            what = "a loop: its own chain has it already" if own else "a cross link: another chain has it too"
-            field, expected, found = "", "each cluster in one chain", f"cluster {stop.cluster:,} in {what}"
-        else:
-            self.exact = False
-            field, expected = f"FAT[{stop.cluster:,}]", f"{clusters}, or an end mark"
-            found = f"{stop.value:#x}{_meaning(stop.value, table.end_mark)}"
-        where = table.offset(stop.cluster)
-        self.remarks.find(f"FAT chain of {path}", field, where, expected, found, CHAINS)
+        return self._places(self.chains.root(layout.root_cluster))
 
     def _places(self, runs: Runs) -> Runs:
         return [(self.layout.cluster_offset(low), self.layout.cluster_offset(high)) for low, high in runs]
@@ -208,6 +121,7 @@ class _Scan:
 
     def __init__(self, walk: Walk, directory: _Directory) -> None:
         self.walk = walk
+        self.chains = walk.chains
         self.remarks = walk.remarks
         self.directory = directory
         self.is_root = directory.path.parent is None
@@ -266,9 +180,9 @@ class _Scan:
         path = self._path(long.encode("utf-8", "surrogatepass") if long else name)
         at = self.long.offset if units or damage else offset
         for field, expected, found in damage:
-            self.walk.find(path, Flaw(field, expected, found, LONG), at)
+            self.chains.find(path, Flaw(field, expected, found, LONG), at)
         for flaw in flaws(entry, self.walk.layout.bits):
-            self.walk.find(path, flaw, offset)
+            self.chains.find(path, flaw, offset)
         if entry.attributes & ATTR_VOLUME_ID:
             self._label(entry, path, offset)
         elif entry.name in (DOT, DOT_DOT):
@@ -278,17 +192,17 @@ class _Scan:
 
     def _named(self, entry: ShortEntry, path: Path, long: str, offset: int) -> None:
         for expected, found in short_name_damage(entry.name):
-            self.walk.find(path, Flaw("DIR_Name", expected, found, NAMES), offset)
+            self.chains.find(path, Flaw("DIR_Name", expected, found, NAMES), offset)
         names = keys(entry, long)
         twin = next((self.seen[key] for key in sorted(names) if key in self.seen), None)
         if twin is not None:
             flaw = Flaw("DIR_Name", "a name of its own", f"that of {show(twin)!r} too", NAMES)
-            self.walk.find(path, flaw, offset)
+            self.chains.find(path, flaw, offset)
         self.seen.update(dict.fromkeys(names, path.name))
         if entry.attributes & ATTR_DIRECTORY:
             self.walk.descend(path, entry, offset, self.directory.cluster)
         else:
-            self.walk.file(path, entry, offset)
+            self.chains.file(path, entry, offset)
 
     def _long_name(self, units: bytes) -> str:
         for expected, found in long_name_damage(units) if units else ():
@@ -302,25 +216,25 @@ class _Scan:
         if self.is_root or self.position != expected_at:
             where = "none in the root" if self.is_root else f"as entry {expected_at + 1}"
             found = f"one as entry {self.position + 1:,}"
-            self.walk.find(path, Flaw("DIR_Name", where, found, DIRECTORIES), offset)
+            self.chains.find(path, Flaw("DIR_Name", where, found, DIRECTORIES), offset)
         self.seen.setdefault("." if self_entry else "..", path.name)
         if not entry.attributes & ATTR_DIRECTORY:
             found = f"{entry.attributes:#04x}"
-            self.walk.find(path, Flaw("DIR_Attr", "a directory", found, DIRECTORIES), offset)
+            self.chains.find(path, Flaw("DIR_Attr", "a directory", found, DIRECTORIES), offset)
         expected = self.directory.cluster if self_entry else self.directory.parent
         cluster = first_cluster(entry, self.walk.layout.bits)
         if cluster != expected and not self.is_root:
             whose = "the directory's own" if self_entry else "its parent's" if expected else "the root"
             flaw = Flaw("DIR_FstClusLO", f"{expected:,}, {whose}", f"{cluster:,}", DIRECTORIES)
-            self.walk.find(path, flaw, offset)
+            self.chains.find(path, flaw, offset)
 
     def _label(self, entry: ShortEntry, path: Path, offset: int) -> None:
         if not self.is_root:
-            self.walk.find(path, Flaw("DIR_Attr", "a label in the root alone", "one here", ENTRY), offset)
+            self.chains.find(path, Flaw("DIR_Attr", "a label in the root alone", "one here", ENTRY), offset)
             return
         self.walk.labels.append(entry.name)
         if len(self.walk.labels) > 1:
-            self.walk.find(path, Flaw("DIR_Attr", "one volume label", "another one", ENTRY), offset)
+            self.chains.find(path, Flaw("DIR_Attr", "one volume label", "another one", ENTRY), offset)
 
     def _leftover(self) -> None:
         for field, expected, found in self.long.end():
@@ -339,13 +253,3 @@ class _Scan:
         structure = f"FAT directory {self.directory.path}"
         at = self.walk.window.offset + low
         self.remarks.find(structure, field, at, expected, found, DIRECTORIES)
-
-
-def _count(runs: Runs) -> int:
-    return sum(high - low for low, high in runs)
-
-
-def _meaning(value: int, end_mark: int) -> str:
-    if value == end_mark - 1:
-        return ", a bad cluster"
-    return ", a free cluster" if value == 0 else ""
