@@ -386,10 +386,10 @@ def xattrs(
     for keyword, value in records.items():
         if keyword.startswith(LIBARCHIVE_XATTR):
             name = unquote_to_bytes(keyword[len(LIBARCHIVE_XATTR) :])
-            if name and keep(name) and XATTR + name not in records:
+            if name and keep(name) and XATTR + _escaped(name) not in records:
                 found[name] = _base64(value)
         elif keyword.startswith(XATTR):
-            name = keyword[len(XATTR) :]
+            name = _unescaped(keyword[len(XATTR) :])
             if name and keep(name):
                 found[name] = value
         elif keyword == _SELINUX and keep(b"security.selinux"):
@@ -400,6 +400,15 @@ def xattrs(
             if acl is not None:
                 found[name] = acl
     return _checked_xattrs(found) if found else NO_XATTRS
+
+
+def _escaped(name: bytes) -> bytes:
+    """Return an attribute's name as in a keyword, which ends at "=". Spec: GNU tar 1.34, src/xheader.c."""
+    return name.replace(b"%", b"%25").replace(b"=", b"%3D")
+
+
+def _unescaped(name: bytes) -> bytes:
+    return name.replace(b"%3D", b"=").replace(b"%25", b"%") if b"%" in name else name
 
 
 def acl_records(records: Records) -> Records:

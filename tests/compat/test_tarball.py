@@ -160,6 +160,8 @@ def test_attributes_and_acls(command: list[str], top: Path, tmp_path: Path) -> N
     file = top / "usr/lib/file"
     os.setxattr(file, "user.comment", b"= \n\0\xff bytes")
     os.setxattr(file, "user.empty", b"")
+    for name in ("user.a=b", "user.50%", "user.%3D", "user.%25"):  # both programs escape these
+        os.setxattr(file, name, name.encode())
     os.setxattr(file, "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
     os.setxattr(top / "usr", "trusted.x", b"1")
     (top / "etc").mkdir()

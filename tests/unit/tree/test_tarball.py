@@ -231,6 +231,20 @@ class TestPax:
             ("user.ü".encode(), b"hello"),
         ]
 
+    def test_names_of_attributes_are_escaped(self) -> None:
+        """GNU tar and libarchive write "=" and "%" so. Spec: GNU tar 1.34, src/xheader.c."""
+        file = read(
+            pax(
+                (b"SCHILY.xattr.user.a%3Db", b"1"),
+                (b"LIBARCHIVE.xattr.user.a%3Db", b"b3RoZXI"),
+                (b"SCHILY.xattr.user.50%25", b"2"),
+                (b"SCHILY.xattr.user.%253D", b"3"),
+                (b"SCHILY.xattr.user.%41", b"4"),
+            ),
+            header(b"a"),
+        )[b"a"]
+        assert file.xattrs == {b"user.a=b": b"1", b"user.50%": b"2", b"user.%3D": b"3", b"user.%41": b"4"}
+
     def test_policy_decides_about_selinux(self) -> None:
         rules = SourceRules(xattrs=XattrPolicy.parse("none,+security.selinux"))
         blocks = pax((b"RHT.security.selinux", b"label"), (b"SCHILY.xattr.user.x", b"1"))
