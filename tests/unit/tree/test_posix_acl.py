@@ -79,3 +79,25 @@ def test_mode_follows_the_mask() -> None:
     assert posix_acl.permissions(EXTENDED) == 0o771
     for damaged in (b"", EXTENDED[:-1], b"\1" + EXTENDED[1:], EXTENDED[:12]):
         assert posix_acl.permissions(damaged) is None
+
+
+def test_as_text_again() -> None:
+    text = b"user::rwx,user:5:r-x,group::r--,group:4294967294:-w-,mask::rwx,other::--x"
+    value = posix_acl.from_text(text, unknown)
+    assert value is not None and posix_acl.to_text(value) == text
+    assert posix_acl.to_text(b"\2\0\0\0") == b""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        EXTENDED[:-1],
+        b"\1" + EXTENDED[1:],
+        EXTENDED[:4] + b"\x40" + EXTENDED[5:],
+        EXTENDED[:6] + b"\x08" + EXTENDED[7:],
+    ],
+    ids=["empty", "cut", "version", "tag", "permissions"],
+)
+def test_what_has_no_text(value: bytes) -> None:
+    assert posix_acl.to_text(value) is None
