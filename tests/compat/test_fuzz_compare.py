@@ -18,8 +18,9 @@ import pytest
 
 from imgwriter.fuzz.compare import dissect, kernel, own
 from imgwriter.fuzz.compare.corpus import read_corpus
+from imgwriter.fuzz.compare.finding import Parsers, find_parsers
 from imgwriter.fuzz.compare.parsers import PROGRAMS
-from imgwriter.fuzz.compare.session import Comparison, Parsers, compare, find_parsers
+from imgwriter.fuzz.compare.session import Comparison, compare
 from imgwriter.fuzz.compare.values import Part, View
 from imgwriter.guest.busybox import find_busybox
 from imgwriter.guest.kernel import find_kernel

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from imgwriter.errors import SpecError
 from imgwriter.fuzz.compare import kernel
 from imgwriter.fuzz.compare.corpus import read_corpus
+from imgwriter.fuzz.compare.finding import find_parsers
 from imgwriter.fuzz.compare.parsers import PROGRAMS
 from imgwriter.fuzz.compare.parsers.template import program_of
-from imgwriter.fuzz.compare.session import DEFAULT_TIMEOUT, Comparison, Progress, compare, find_parsers
+from imgwriter.fuzz.compare.session import DEFAULT_TIMEOUT, Comparison, Progress, compare
 from imgwriter.guest.busybox import find_busybox
 from imgwriter.guest.kernel import find_kernel
 from imgwriter.guest.request import DEFAULT_TIMEOUT as DEFAULT_VM_TIMEOUT

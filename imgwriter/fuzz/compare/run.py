@@ -85,6 +85,9 @@ def run(
     try:
         out, err = _hear([reading for reading, _ in ends], deadline, max_output)
         status = _end(process, deadline)
+    except BaseException:  # a signal asked to stop
+        _kill(process)
+        raise
     finally:
         for reading, _ in ends:
             os.close(reading)
@@ -118,10 +121,15 @@ def _end(process: subprocess.Popen[bytes], deadline: float) -> int | None:
     while not ended and time.monotonic() < deadline:
         time.sleep(_MOMENT)
         ended = os.waitid(os.P_PID, process.pid, flags) is not None
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    _kill(process)
     return process.returncode if ended else None
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _text(heard: bytes) -> str:

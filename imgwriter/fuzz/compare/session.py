@@ -12,19 +12,18 @@ that looks for ``IMAGE1`` beside its image finds nothing.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from imgwriter import __version__, sink
-from imgwriter.errors import SourceChangedError, SpecError, show
+from imgwriter import sink
+from imgwriter.errors import SourceChangedError, show
 from imgwriter.extent import Volume
 from imgwriter.fuzz.compare import dissect, kernel, own
+from imgwriter.fuzz.compare.finding import PLAIN, Parsers
 from imgwriter.fuzz.compare.normal import Records, normal, normal_expected, records_of
-from imgwriter.fuzz.compare.parsers.program import Program, shown, view_of
+from imgwriter.fuzz.compare.parsers.program import Program, view_of
 from imgwriter.fuzz.compare.run import run
 from imgwriter.fuzz.compare.values import UNASKED, Case, Corpus, View
 from imgwriter.readers import open_image
@@ -36,32 +35,8 @@ DEFAULT_TIMEOUT = 2.0
 """Seconds for one parser and one image; the slowest that was measured takes 0.01."""
 
 _DISSECT_BATCH = 100
-_VERSION_TIMEOUT = 10.0
-_SYSTEM_DIRECTORIES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PLAIN = {"LC_ALL": "C", "TZ": "UTC", "PATH": _SYSTEM_DIRECTORIES}
-"""What programs find in their environment: their words are read, so they have to be always the same."""
 
 _COPY = "disk"
-
-
-@dataclass(frozen=True, slots=True)
-class Parsers:
-    """Who is asked.
-
-    Attributes:
-        programs: With the path of each.
-        versions: Of all, by name, in the order of reports.
-        missing: Names of those that would be asked if they were there.
-        guests: The kernel's.
-        dissect, own: Whether these are asked.
-    """
-
-    programs: tuple[tuple[Program, str], ...]
-    versions: Mapping[str, str]
-    missing: tuple[str, ...] = ()
-    guests: tuple[kernel.Guest, ...] = ()
-    dissect: bool = False
-    own: bool = False
 
 
 class Comparison(NamedTuple):
@@ -80,76 +55,6 @@ class Comparison(NamedTuple):
     views: tuple[Mapping[str, View], ...]
 
 
-def find_parsers(
-    programs: Sequence[Program],
-    wanted: Sequence[str] | None = None,
-    guests: Sequence[kernel.Guest] = (),
-    templates: Sequence[Program] = (),
-) -> Parsers:
-    """Find out who can be asked, and their versions.
-
-    Args:
-        programs: Those that are known.
-        wanted: Names of those to ask; all that are there when None.
-        guests: The kernel's.
-        templates: Those that the user described; asked always.
-
-    Raises:
-        SpecError: One that is wanted is not known or not there, or two have one name.
-    """
-    known = [own.NAME, *(p.name for p in programs), dissect.NAME, *kernel.NAMES]
-    _check_names([*known, *(p.name for p in templates)], wanted or ())
-    chosen = set(known if wanted is None else wanted)
-    versions = {own.NAME: __version__} if own.NAME in chosen else {}
-    found = []
-    for program in (*(p for p in programs if p.name in chosen), *templates):
-        path = shutil.which(program.program) or shutil.which(program.program, path=_SYSTEM_DIRECTORIES)
-        if path is not None:
-            found.append((program, path))
-            versions[program.name] = _version(program, path)
-    if dissect.NAME in chosen and (version := dissect.version()):
-        versions[dissect.NAME] = version
-    asked = tuple(guest for guest in guests if guest.name in chosen)
-    versions |= {guest.name: guest.version for guest in asked}
-    by_name = [*(wanted or ()), *(p.name for p in templates)]
-    missing = tuple(name for name in (*known, *by_name) if name in chosen or name in by_name)
-    missing = tuple(dict.fromkeys(name for name in missing if name not in versions))
-    _refuse_missing([name for name in missing if name in by_name])
-    return Parsers(
-        tuple(found),
-        versions,
-        tuple(name for name in missing if name not in kernel.NAMES),
-        asked,
-        dissect.NAME in versions,
-        own.NAME in versions,
-    )
-
-
-def _check_names(names: Sequence[str], wanted: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise SpecError(f"two parsers are called {name}; give yours another name")
-    for name in wanted:
-        if name not in names:
-            raise SpecError(f"there is no parser {name!r}; choose of {', '.join(names)}")
-
-
-def _refuse_missing(missing: Sequence[str]) -> None:
-    for name in missing:
-        if name in kernel.NAMES:
-            raise SpecError(f"the parser {name} is a kernel in a guest; give one with --vm-kernel")
-        raise SpecError(f"the parser {name} is not installed; install it, or leave it out of --parsers")
-
-
-def _version(program: Program, path: str) -> str:
-    """Return the first word with a digit of what a program says of its version; "" where it says none."""
-    if not program.version:
-        return ""
-    ended = run([path, *program.version], _VERSION_TIMEOUT, _PLAIN)
-    words = (ended.out + ended.err).replace("(", " ").replace(")", " ").split()
-    return shown(next((word for word in words if word[0].isdigit()), "").rstrip(","))
-
-
 def compare(
     corpus: Corpus,
     parsers: Parsers,
@@ -162,7 +67,7 @@ def compare(
 
     Args:
         corpus: The cases.
-        parsers: From :func:`find_parsers`.
+        parsers: From :func:`imgwriter.fuzz.compare.finding.find_parsers`.
         jobs: Threads; each runs one program at a time.
         timeout: Seconds for one program and one case.
         progress: Called in the calling thread.
@@ -282,7 +187,7 @@ def _copied(volume: Volume, copy: str) -> tuple[int, ...]:
 
 
 def _asked(program: Program, path: str, image: bytes, sector_size: int, timeout: float) -> View:
-    environment = None if program.inherits else {**_PLAIN, **program.environment(sector_size)}
+    environment = None if program.inherits else {**PLAIN, **program.environment(sector_size)}
     ended = run([path, *program.arguments(image, sector_size)], timeout, environment)
     view = view_of(program, ended, sector_size)
     # The copy's name is another one each time.

@@ -15,8 +15,9 @@ from imgwriter import cli
 from imgwriter.errors import SpecError
 from imgwriter.fuzz.compare import own
 from imgwriter.fuzz.compare.corpus import read_corpus
+from imgwriter.fuzz.compare.finding import find_parsers
 from imgwriter.fuzz.compare.parsers.template import program_of
-from imgwriter.fuzz.compare.session import compare, find_parsers
+from imgwriter.fuzz.compare.session import compare
 from imgwriter.fuzz.corpus import CorpusSpec, write_corpus
 
 Script = Callable[[str, str], str]
