@@ -171,6 +171,26 @@ def test_a_group_descriptor(disk: Path, tmp_path: Path) -> None:
     assert names <= {"group descriptor 0, bg_free_blocks_count_lo", "group descriptor 0, bg_checksum"}
 
 
+def test_bitmaps_of_another_group(tmp_path: Path) -> None:
+    """Numbers are the file system's, not the group's."""
+    image = build_efi(
+        tmp_path,
+        partition_table="none",
+        boot_end=None,
+        esp_contents=(),
+        block_size=1024,
+        additional_space=20 << 20,
+    )
+    copy = shutil.copyfile(image, tmp_path / "copy")
+    debugfs.request(copy, "setb 20000 3", write=True)
+    bitmap = next(c for c in changes_of(image, copy) if c.kind == "block bitmap")
+    assert (bitmap.subject, bitmap.b) == ("block bitmap, group 2", "only here: 20,000-20,002")
+    copy = shutil.copyfile(image, tmp_path / "copy")
+    debugfs.request(copy, "seti <4000>", write=True)
+    bitmap = next(c for c in changes_of(image, copy) if c.kind == "inode bitmap")
+    assert bitmap.b == "only here: 4,000"
+
+
 def test_a_name_that_is_added_and_one_that_is_removed(disk: Path, tmp_path: Path) -> None:
     copy = after(disk, tmp_path, debug("ln etc/issue etc/another"))
     (entries,) = (c for c in changes_of(disk, copy) if c.field == "entries")

@@ -213,13 +213,16 @@ class Ext4Owners:
         table_blocks = div_ceil(sb.inodes_per_group * sb.inode_size, sb.block_size)
         for group, placed in placements.items():
             note = f"group {group}"
-            yield self._region(placed.block_bitmap, 1, Kind.BLOCK_BITMAP, number=group, note=note)
-            yield self._region(placed.inode_bitmap, 1, Kind.INODE_BITMAP, number=group, note=note)
+            # A bit of a block bitmap is a cluster, which is a block without bigalloc.
+            cluster = self._group_start(group) * sb.block_size // sb.cluster_size
+            inode = group * sb.inodes_per_group + 1
+            yield self._region(placed.block_bitmap, 1, Kind.BLOCK_BITMAP, number=cluster, note=note)
+            yield self._region(placed.inode_bitmap, 1, Kind.INODE_BITMAP, number=inode, note=note)
             yield self._region(
                 placed.inode_table,
                 table_blocks,
                 Kind.INODE_TABLE,
-                number=group * sb.inodes_per_group + 1,
+                number=inode,
                 unit=sb.inode_size,
                 note=note,
                 names=paths,

@@ -62,8 +62,8 @@ class Region(NamedTuple):
         kind: What it holds.
         layer: Where it belongs to: "disk", "MBR", "GPT", "partition 2 (ext4)".
         area: The partition's number; None outside of partitions.
-        number: Of its first record: the inode of a table, the group of a descriptor or bitmap, an entry of a
-            GPT or FAT; the inode of a file.
+        number: Of its first record: the inode of a table, the group of a descriptor, the entry of a GPT;
+            the inode, block or cluster of a bitmap's first bit; the inode of a file.
         unit: Bytes of a record, where the region is a run of them; 0 otherwise.
         logical: Where the region begins in its file, in bytes; -1 where that has no meaning.
         path: Of the file or directory, without a leading slash; "<journal>" and the like where there is none.

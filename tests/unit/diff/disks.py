@@ -46,11 +46,12 @@ def build_efi(base: Path, **asked: object) -> Path:
     given = {
         "partition_table": "efi",
         "boot_end": ROOT,
+        "additional_space": 0,
         "esp_contents": contents,
         "output": base / "out",
         **asked,
     }
-    spec = ImageSpec(trees=[base / "tree"], additional_space=0, **given)  # type: ignore[arg-type]
+    spec = ImageSpec(trees=[base / "tree"], **given)  # type: ignore[arg-type]
     return Path(os.fsdecode(build_image(spec).path))
 
 
