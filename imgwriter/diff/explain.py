@@ -12,23 +12,15 @@ follow each other, each is taken once, and its changes account for all of its di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from imgwriter.diff import contents, layouts
-from imgwriter.diff.changes import UNUSED, Change, class_of
-from imgwriter.diff.fields import Field, hexadecimal, raw
+from imgwriter.diff import of_ext4, of_fat, of_tables
+from imgwriter.diff.changes import UNUSED, Change
+from imgwriter.diff.fields import raw
 from imgwriter.diff.ranges import STEP, Side, differing, xor
-from imgwriter.errors import show
+from imgwriter.diff.units import Explainer, Unit
 from imgwriter.examine.owners import Kind, Region, RegionMap
-from imgwriter.ext4.format import EXT4_GOOD_OLD_INODE_SIZE
-from imgwriter.ext4.xattr import XATTR_HEADER, XATTR_IBODY_HEADER
-from imgwriter.fat.structures import ATTR_VOLUME_ID, ENTRY_SIZE
-
-_I_FLAGS_AT, _EXTRA_ISIZE_AT = 0x20, 0x80
-_MOST_SLOTS = 21
-_PAIR_SIZE = 3
-_LABEL = bytes([ATTR_VOLUME_ID])
 
 
 class Sides(NamedTuple):
@@ -38,36 +30,6 @@ class Sides(NamedTuple):
     b: Side
     owners_a: RegionMap
     owners_b: RegionMap
-
-
-class Unit(NamedTuple):
-    """What is explained at once.
-
-    Attributes:
-        a, b: The bytes.
-        at_a, at_b: Where they are on each disk.
-        of_a, of_b: Whose they are.
-    """
-
-    a: bytes
-    b: bytes
-    at_a: int
-    at_b: int
-    of_a: Region
-    of_b: Region
-
-    def change(
-        self, kind: str, subject: str, field: str, low: int, high: int, a: str, b: str
-    ) -> Change | None:
-        """Return the change of the bytes [low, high), None where they are equal."""
-        one, two = self.a[low:high], self.b[low:high]
-        if one == two:
-            return None
-        layer = self.of_a.layer
-        return Change(layer, kind, subject, field, self.at_a + low, xor(one, two), a, b, class_of(field))
-
-
-Explainer = Callable[[Unit], Iterator[Change | None]]
 
 
 def explain(sides: Sides, start_a: int, start_b: int, length: int) -> Iterator[Change]:
@@ -143,217 +105,6 @@ def _changes(unit: Unit) -> Iterator[Change]:
             yield change
 
 
-def _fields(unit: Unit, kind: str, subject: str, fields: Sequence[Field]) -> Iterator[Change | None]:
-    """Yield a change for each field that differs; the fields cover the unit."""
-    for name, at, size, form in fields:
-        one, two = unit.a[at : at + size], unit.b[at : at + size]
-        if one != two:
-            a, b = form(one), form(two)
-            if a == b:
-                a, b = raw(one), raw(two)
-            yield unit.change(kind, subject, name, at, at + size, a, b)
-
-
-def _rest(unit: Unit, kind: str, subject: str, at: int) -> Iterator[Change | None]:
-    """Yield the change of what a record has behind its fields."""
-    if at < len(unit.a):
-        name = f"bytes {at} to {len(unit.a) - 1}"
-        yield unit.change(kind, subject, name, at, len(unit.a), raw(unit.a[at:]), raw(unit.b[at:]))
-
-
-# --- Tables ---
-
-
-def _mbr(unit: Unit) -> Iterator[Change | None]:
-    kind = str(unit.of_a.kind)
-    subject = f"EBR at {unit.of_a.note}" if unit.of_a.kind is Kind.EBR else "MBR"
-    yield from _fields(unit, kind, subject, layouts.mbr_sector())
-
-
-def _gpt_header(unit: Unit) -> Iterator[Change | None]:
-    subject = f"GPT {unit.of_a.note} header"
-    yield from _fields(unit, subject, subject, layouts.gpt_header(len(unit.a)))
-
-
-def _number(unit: Unit) -> int:
-    """Return the number of the record that a unit is."""
-    return unit.of_a.number + (unit.at_a - unit.of_a.start) // unit.of_a.unit
-
-
-def _gpt_entry(unit: Unit) -> Iterator[Change | None]:
-    kind = "GPT entry" if unit.of_a.note == "primary" else "GPT backup entry"
-    yield from _fields(unit, kind, f"{kind} {_number(unit)}", layouts.gpt_entry(len(unit.a)))
-
-
-# --- ext4 ---
-
-
-def _superblock(unit: Unit) -> Iterator[Change | None]:
-    note = unit.of_a.note
-    subject = f"ext4 superblock, {note}" if note else "ext4 superblock"
-    yield from _fields(unit, "backup superblock" if note else "superblock", subject, layouts.superblock())
-
-
-def _descriptor(unit: Unit) -> Iterator[Change | None]:
-    note, kind = unit.of_a.note, "group descriptor"
-    subject = f"group descriptor {_number(unit)}" + (f", {note}" if note else "")
-    fields = layouts.group_descriptor(len(unit.a))
-    yield from _fields(unit, f"backup {kind}" if note else kind, subject, fields)
-
-
-def _block_bitmap(unit: Unit) -> Iterator[Change | None]:
-    subject = f"block bitmap, {unit.of_a.note}"
-    a, b = contents.bitmaps(unit.a, unit.b, 0)
-    yield unit.change("block bitmap", subject, "", 0, len(unit.a), a, b)
-
-
-def _inode_bitmap(unit: Unit) -> Iterator[Change | None]:
-    a, b = contents.bitmaps(unit.a, unit.b, 1)
-    yield unit.change("inode bitmap", f"inode bitmap, {unit.of_a.note}", "", 0, len(unit.a), a, b)
-
-
-def _inode(unit: Unit) -> Iterator[Change | None]:
-    number = _number(unit)
-    path = unit.of_a.names.get(number)
-    path = unit.of_b.names.get(number) if path is None else path
-    subject = f"inode {number:,}" if path is None else f"inode {number:,} ({show(path) or '/'})"
-    fields = layouts.inode(len(unit.a))
-    for change in _fields(unit, "inode", subject, fields):
-        if change is not None and change.field == "i_block":
-            a, b = (
-                contents.block_map(
-                    side[0x28:0x64], int.from_bytes(side[_I_FLAGS_AT : _I_FLAGS_AT + 4], "little")
-                )
-                for side in (unit.a, unit.b)
-            )
-            change = change if a == b else change._replace(a=a, b=b)
-        yield change
-    yield from _inode_tail(unit, subject, fields[-1].end if fields else 0)
-
-
-def _inode_tail(unit: Unit, subject: str, at: int) -> Iterator[Change | None]:
-    """Yield what differs behind the fields: attributes, where both sides have them in one place."""
-    starts = [
-        EXT4_GOOD_OLD_INODE_SIZE
-        + int.from_bytes(side[_EXTRA_ISIZE_AT : _EXTRA_ISIZE_AT + 2], "little")
-        + XATTR_IBODY_HEADER.size
-        for side in (unit.a, unit.b)
-    ]
-    start = starts[0]
-    if starts[0] != starts[1] or not at <= start <= len(unit.a):
-        yield from _rest(unit, "inode", subject, at)
-        return
-    a, b = contents.attributes(unit.a[start:], unit.b[start:], 0)
-    yield unit.change("inode", subject, "extended attributes", at, len(unit.a), a, b)
-
-
-def _directory(unit: Unit) -> Iterator[Change | None]:
-    path = show(unit.of_a.path or b"") or "/"
-    place = (unit.at_a - unit.of_a.start + unit.of_a.logical) // max(unit.of_a.block, 1)
-    subject = f"directory {path}, block {place}"
-    a, b = contents.directories(unit.a, unit.b)
-    sealed = contents.directory_checksum(unit.a)
-    if sealed is None or sealed != contents.directory_checksum(unit.b):
-        yield unit.change("directory", subject, "entries", 0, len(unit.a), a, b)
-        return
-    at, name = sealed
-    end = at + 4
-    yield unit.change("directory", subject, "entries", 0, at, a, b)
-    yield unit.change(
-        "directory", subject, name, at, end, *(hexadecimal(side[at:end]) for side in (unit.a, unit.b))
-    )
-    yield unit.change("directory", subject, "entries", end, len(unit.a), a, b)
-
-
-def _xattr_block(unit: Unit) -> Iterator[Change | None]:
-    subject = f"extended attributes of {show(unit.of_a.path or b'') or '/'}"
-    names = ("h_magic", "h_refcount", "h_blocks", "h_hash", "h_checksum")
-    for index, name in enumerate(names):
-        one, two = (side[4 * index : 4 * index + 4] for side in (unit.a, unit.b))
-        a, b = (f"{int.from_bytes(value, 'little'):#x}" for value in (one, two))
-        yield unit.change("attribute block", subject, name, 4 * index, 4 * index + 4, a, b)
-    a, b = contents.attributes(unit.a, unit.b, XATTR_HEADER.size)
-    yield unit.change("attribute block", subject, "attributes", 4 * len(names), len(unit.a), a, b)
-
-
-def _extent_block(unit: Unit) -> Iterator[Change | None]:
-    subject = f"extent tree of {show(unit.of_a.path or b'') or '/'}"
-    depth = int.from_bytes(unit.a[6:8], "little")
-    yield from _fields(unit, "extent tree", subject, layouts.extent_block(len(unit.a), depth))
-
-
-def _journal(unit: Unit) -> Iterator[Change | None]:
-    place = (unit.at_a - unit.of_a.start + unit.of_a.logical) // max(unit.of_a.block, 1)
-    if place == 0:
-        yield from _fields(
-            unit, "journal superblock", "journal superblock", layouts.journal_superblock(len(unit.a))
-        )
-        return
-    a, b = raw(unit.a), raw(unit.b)
-    yield unit.change("journal", f"journal, block {place:,}", "", 0, len(unit.a), a, b)
-
-
-# --- FAT ---
-
-
-def _boot_sector(unit: Unit) -> Iterator[Change | None]:
-    subject = "backup boot sector" if unit.of_a.note else "boot sector"
-    wide = unit.a[22:24] == b"\0\0"  # BPB_FATSz16
-    yield from _fields(unit, subject, subject, layouts.boot_sector(wide))
-
-
-def _fsinfo(unit: Unit) -> Iterator[Change | None]:
-    subject = "backup FSInfo" if unit.of_a.note else "FSInfo"
-    yield from _fields(unit, subject, subject, layouts.fsinfo())
-
-
-def _fat(unit: Unit) -> Iterator[Change | None]:
-    number = _number(unit)
-    if unit.of_a.unit == _PAIR_SIZE:
-        # Two entries of 12 bits share a byte: they are told together.
-        subject = f"{unit.of_a.note}, entries {2 * number:,} and {2 * number + 1:,}"
-        a, b = (_pair(side) for side in (unit.a, unit.b))
-    else:
-        subject = f"{unit.of_a.note}, entry {number:,}"
-        a, b = (f"{int.from_bytes(side, 'little'):#x}" for side in (unit.a, unit.b))
-    yield unit.change(unit.of_a.note, subject, "", 0, len(unit.a), a, b)
-
-
-def _pair(content: bytes) -> str:
-    value = int.from_bytes(content, "little")
-    return f"{value & 0xFFF:#x} and {value >> 12:#x}"
-
-
-def _fat_directory(unit: Unit) -> Iterator[Change | None]:
-    directory = show(unit.of_a.path or b"") or "/"
-    path = _path_of_entry(unit.of_a, unit.at_a)
-    path = _path_of_entry(unit.of_b, unit.at_b) if path is None else path
-    place = (unit.at_a - unit.of_a.start + max(unit.of_a.logical, 0)) // ENTRY_SIZE
-    subject = f"entry {place:,} of {directory}" if path is None else f"entry of {show(path)}"
-    if unit.a[11:12] == unit.b[11:12] == _LABEL:
-        subject = f"volume label of {directory}"
-    long = [layouts.is_long(side) for side in (unit.a, unit.b)]
-    if len(unit.a) < ENTRY_SIZE or long[0] != long[1]:
-        kinds = [
-            "part of a long name" if flag else raw(side)
-            for flag, side in zip(long, (unit.a, unit.b), strict=True)
-        ]
-        yield unit.change("directory entry", subject, "", 0, len(unit.a), *kinds)
-        return
-    yield from _fields(unit, "directory entry", subject, layouts.directory_entry(long[0]))
-
-
-def _path_of_entry(region: Region, at: int) -> bytes | None:
-    """Return whose entry is at an offset: its own, or the one that a long name's part stands before."""
-    for offset in range(at, min(at + _MOST_SLOTS * ENTRY_SIZE, region.end), ENTRY_SIZE):
-        if offset in region.names:
-            return region.names[offset]
-    return None
-
-
-# --- What is told by its bytes ---
-
-
 def _piece(unit: Unit) -> Iterator[Change | None]:
     """Yield the difference of a file's content, or of bytes that have no structure."""
     region = unit.of_a
@@ -396,22 +147,4 @@ _OF_INODES = frozenset(
 )
 """Regions that belong to an inode, and are alike where its path and place are."""
 
-_EXPLAINERS: dict[Kind, Explainer] = {
-    Kind.MBR: _mbr,
-    Kind.EBR: _mbr,
-    Kind.GPT_HEADER: _gpt_header,
-    Kind.GPT_ENTRIES: _gpt_entry,
-    Kind.SUPERBLOCK: _superblock,
-    Kind.DESCRIPTORS: _descriptor,
-    Kind.BLOCK_BITMAP: _block_bitmap,
-    Kind.INODE_BITMAP: _inode_bitmap,
-    Kind.INODE_TABLE: _inode,
-    Kind.DIRECTORY: _directory,
-    Kind.XATTR: _xattr_block,
-    Kind.EXTENT_TREE: _extent_block,
-    Kind.JOURNAL: _journal,
-    Kind.BOOT_SECTOR: _boot_sector,
-    Kind.FSINFO: _fsinfo,
-    Kind.FAT: _fat,
-    Kind.FAT_DIRECTORY: _fat_directory,
-}
+_EXPLAINERS: dict[Kind, Explainer] = {**of_tables.EXPLAINERS, **of_ext4.EXPLAINERS, **of_fat.EXPLAINERS}
