@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.unit.diff.disks import (
     ESP,
     ROOT,
     build_efi,
+    changed,
     changes_of,
     cli,
     differing_bytes,
@@ -181,14 +183,18 @@ def test_bitmaps_of_another_group(tmp_path: Path) -> None:
         block_size=1024,
         additional_space=20 << 20,
     )
-    copy = shutil.copyfile(image, tmp_path / "copy")
-    debugfs.request(copy, "setb 20000 3", write=True)
-    bitmap = next(c for c in changes_of(image, copy) if c.kind == "block bitmap")
-    assert (bitmap.subject, bitmap.b) == ("block bitmap, group 2", "only here: 20,000-20,002")
-    copy = shutil.copyfile(image, tmp_path / "copy")
-    debugfs.request(copy, "seti <4000>", write=True)
-    bitmap = next(c for c in changes_of(image, copy) if c.kind == "inode bitmap")
-    assert bitmap.b == "only here: 4,000"
+    said = run("dumpe2fs", image)
+    (first,) = re.findall(r"Group 2: \(Blocks (\d+)-", said)
+    blocks, inodes = (re.findall(rf"{kind} bitmap at (\d+)", said)[2] for kind in ("Block", "Inode"))
+    (per_group,) = re.findall(r"Inodes per group: +(\d+)", said)
+    a, b = int(blocks) * 1024 + 400, int(inodes) * 1024 + 5
+    before = image.read_bytes()
+    copy = changed(image, tmp_path / "copy", (a, bytes([before[a] ^ 0x0E])), (b, bytes([before[b] ^ 0x01])))
+    in_blocks, in_inodes = sorted(changes_of(image, copy), key=lambda c: c.offset)
+    low = int(first) + 8 * 400 + 1
+    assert (in_blocks.subject, in_blocks.b) == ("block bitmap, group 2", f"only here: {low:,}-{low + 2:,}")
+    number = 2 * int(per_group) + 8 * 5 + 1
+    assert (in_inodes.subject, in_inodes.b) == ("inode bitmap, group 2", f"only here: {number:,}")
 
 
 def test_a_name_that_is_added_and_one_that_is_removed(disk: Path, tmp_path: Path) -> None:
