@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.building import build
-from tests.oracles import boot, e2fsck
+from tests.oracles import boot, debugfs, e2fsck, grub
 from tests.oracles.boot import Firmware
 from tests.oracles.tools import CACHE, require_file
 
@@ -78,6 +78,23 @@ def test_what_was_installed_is_whole(tree: Path, tmp_path: Path) -> None:
         source.seek(1 << 20)
         target.write(source.read())
     e2fsck.check(root)
+
+
+def test_as_grub_install_leaves_it(tree: Path, tmp_path: Path) -> None:
+    """Run in a guest: the same boot code, the same core image but for its packing, the same files."""
+    case = Case("grub-bios", "legacy", "raw", "bios")
+    ours = build(tree, tmp_path / "ours", *case.options)
+    command = ("--boot-command", "grub-install --target=i386-pc --no-floppy /dev/vda")
+    space = ("--owner", "0:0", "--additional-space", "32M")
+    theirs = build(tree, tmp_path / "theirs", *command, *space)
+    assert ours.read_bytes()[:512] == theirs.read_bytes()[:512]
+    cores = [debugfs.cat(image, "/boot/grub/i386-pc/core.img", 1 << 20) for image in (ours, theirs)]
+    assert grub.unpack(cores[0]) == grub.unpack(cores[1])
+    names = [set(debugfs.listing(image, "/boot/grub/i386-pc", 1 << 20)) for image in (ours, theirs)]
+    assert names[0] == names[1]
+    # docs/boot.md says what is left out: fonts, translations, and a grubenv.
+    top = [set(debugfs.listing(image, "/boot/grub", 1 << 20)) for image in (ours, theirs)]
+    assert (top[0] - top[1], top[1] - top[0]) == ({"grub.cfg"}, {"fonts", "grubenv", "locale"})
 
 
 # --- The judge objects ---

@@ -38,7 +38,10 @@ BIOS_TABLES = ("legacy", "legacy+boot", "legacy+gpt", "hybrid")
 EFI_TABLES = ("efi", "efixbootldr", "hybrid")
 
 _DIRECTORY = b"boot/grub/"
-_COPIED = (b".mod", b".lst")
+_LISTS = ("command", "crypto", "fs", "moddep", "partmap", "parttool", "terminal", "video")
+_COPIED = {b"efiemu32.o", b"efiemu64.o", b"modinfo.sh", *(f"{name}.lst".encode() for name in _LISTS)}
+"""What grub-install copies beside the modules."""
+
 _ROOT_MODULE = "ext2"  # of ext2, ext3 and ext4
 
 
@@ -70,7 +73,7 @@ def install(name: str, trees: Mapping[Role, Inode], target: Target, options: Loa
 def _install_bios(root: Destination, target: Target, options: LoaderOptions) -> tuple[Patch, ...]:
     place = _embedding(target)
     platform = find_platform(root.root, "i386-pc", "Debian: grub-pc-bin")
-    modules = platform.closure(("biosdisk", _table_module(target), _ROOT_MODULE, *options.grub_modules))
+    modules = platform.closure((_ROOT_MODULE, _table_module(target), "biosdisk", *options.grub_modules))
     core = core_pc.core_image(platform, core_pc.payload(platform, modules, _prefix(target)))
     _copy_modules(root, platform)
     # What grub-bios-setup would need to write them again.
@@ -89,7 +92,7 @@ def _install_efi(root: Destination, esp: Destination | None, target: Target, opt
             f" of {', '.join(EFI_TABLES)}"
         )
     platform = find_platform(root.root, "x86_64-efi", "Debian: grub-efi-amd64-bin")
-    modules = platform.closure((_table_module(target), _ROOT_MODULE, *options.grub_modules))
+    modules = platform.closure((_ROOT_MODULE, _table_module(target), *options.grub_modules))
     esp.text(b"EFI/BOOT/BOOTX64.EFI", image_efi.image(platform, modules, _prefix(target)))
     _copy_modules(root, platform)
 
@@ -132,7 +135,8 @@ def _prefix(target: Target) -> bytes:
 def _copy_modules(root: Destination, platform: Platform) -> None:
     """Copy modules and their lists to where GRUB loads them from, over those of another version."""
     for name in kernels.names(root.root, platform.directory):
-        inode = kernels.find(root.root, platform.path(name)) if name.endswith(_COPIED) else None
+        is_copied = name.endswith(b".mod") or name in _COPIED
+        inode = kernels.find(root.root, platform.path(name)) if is_copied else None
         if inode is not None:
             root.replace(_DIRECTORY + platform.name.encode() + b"/" + name, inode)
 

@@ -110,7 +110,7 @@ def diskboot_img() -> bytes:
 FILES: dict[str, Shape] = {
     "moddep.lst": b"biosdisk:\npart_msdos:\npart_gpt:\next2: fshelp\nfshelp:\nnormal: extcmd ext2\nextcmd:\n",
     "command.lst": b"linux: linux\n",
-    "README": b"no file of a running GRUB",
+    "fdt.lst": b"no file of a running GRUB",
     **{f"{name}.mod": name.encode() for name in ("biosdisk", "part_msdos", "part_gpt", "ext2", "fshelp")},
     "normal.mod": b"normal",
     "extcmd.mod": b"extcmd",
