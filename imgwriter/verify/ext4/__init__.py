@@ -144,7 +144,9 @@ class _Checks:
 
 def _conflicts(subject: Subject) -> None:
     """Make a finding of each block with two owners."""
-    for block, owner, other in subject.usage.found_conflicts():
+    subject.usage.settle()
+    for block, *owners in subject.usage.conflicts:
+        other, owner = sorted(owners)  # an inode is named before the group's tables
         subject.remarks.find(
             _named(owner),
             "i_block" if owner else "bg_inode_table",

@@ -39,7 +39,7 @@ from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.descriptors import structure_of
 from imgwriter.verify.ext4.subject import Subject
 from imgwriter.verify.ext4.superblock import STRUCTURE, count_of
-from imgwriter.verify.ext4.usage import Bits, ones
+from imgwriter.verify.ext4.usage import ones
 
 
 class _Kind(NamedTuple):
@@ -60,13 +60,12 @@ class BitmapPass:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         sb = subject.superblock
-        self._inodes = Bits()
+        self._inodes: Counter[int] = Counter({0: ones([(0, sb.first_inode - 1)])})  # by group, a bit for each
         self._directories: Counter[int] = Counter()
         for number, packed in subject.inodes.items():
-            self._inodes.set(number - 1, number)
-            if stat.S_ISDIR(packed & 0xFFFF):
-                self._directories[(number - 1) // sb.inodes_per_group] += 1
-        self._inodes.set(0, min(sb.first_inode - 1, sb.inodes))
+            group, index = divmod(number - 1, sb.inodes_per_group)
+            self._inodes[group] |= 1 << index
+            self._directories[group] += stat.S_ISDIR(packed & 0xFFFF)
         self._free_blocks = 0
         self._free_inodes = 0
 
@@ -108,7 +107,7 @@ class BitmapPass:
     def _inode_bitmap(self, group: int, descriptor: Descriptor) -> None:
         subject, sb = self._subject, self._subject.superblock
         count = sb.inodes_per_group
-        used = self._inodes.slice(group * count, (group + 1) * count)
+        used = self._inodes[group] & ones([(0, count)])
         free = count - used.bit_count()
         self._free_inodes += free
         self._count(group, "bg_free_inodes_count", free, descriptor.free_inodes_count)

@@ -1,15 +1,13 @@
-"""Which blocks are in use, and by whom: one bit each, and the runs they came from.
+"""Which blocks are in use, and by whom: runs, sorted once all are known.
 
 ::
 
-    page 0  32,768 bits  |111111..011100|      what is allocated at once has a bit: a block, or a cluster
-    page 7               |0011..        |      pages with nothing in use are not there
-    runs    (first, end, owner) (first, end, owner) ...
+    added    (first, end, owner) (first, end, owner) ...        as inodes have them
+    settled  ├──── 2 ────┤├─ 7 ─┤       ├──── 9 ────┤           sorted: what overlaps has two owners
+    bits     0111111111111111111000000000111111111111           of any group, to compare with its bitmap
 
-A bit that is set twice is a block with two owners. Who the other one is takes a look through the runs, at the
-end, for those that are reported.
-
-Memory is a bit for each block of the pages in use, and 24 bytes for each run.
+What is counted are clusters: with bigalloc several blocks, otherwise one. Memory is 60 bytes for each run
+while they are gathered, however large the file system says it is.
 
 Spec: kernel Documentation/filesystems/ext4/bitmaps.rst, bigalloc.rst.
 """
@@ -17,13 +15,11 @@ Spec: kernel Documentation/filesystems/ext4/bitmaps.rst, bigalloc.rst.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable
 from typing import NamedTuple
 
-PAGE = 1 << 15
-"""Bits of a page: as many as a group of 4 KiB blocks has, and an extent at most."""
-_REPORTED = 200
-"""Conflicts that are kept; the others are counted."""
+from imgwriter.verify.remarks import MOST_ALIKE
 
 OF_THE_FILE_SYSTEM = 0
 """The owner of superblocks, descriptors, bitmaps and inode tables; inodes own by their number."""
@@ -31,51 +27,12 @@ OF_THE_FILE_SYSTEM = 0
 Runs = list[tuple[int, int]]
 """Half-open, in blocks of the file system."""
 
-
-class Bits:
-    """A set of small numbers, kept as pages of bits."""
-
-    __slots__ = ("_pages",)
-
-    def __init__(self) -> None:
-        self._pages: dict[int, int] = {}
-
-    def set(self, low: int, high: int) -> int | None:
-        """Add [low, high); return the first number that was in it already, if any."""
-        pages = self._pages
-        twice = None
-        while low < high:
-            page, at = divmod(low, PAGE)
-            count = min(high - low, PAGE - at)
-            mask = ((1 << count) - 1) << at
-            before = pages.get(page, 0)
-            both = before & mask
-            if both and twice is None:
-                twice = page * PAGE + _lowest(both)
-            pages[page] = before | mask
-            low += count
-        return twice
-
-    def has(self, number: int) -> bool:
-        """Return whether a number is in it."""
-        page, at = divmod(number, PAGE)
-        return bool(self._pages.get(page, 0) >> at & 1)
-
-    def slice(self, low: int, high: int) -> int:
-        """Return the integer whose bit n says whether ``low + n`` is in it, for [low, high)."""
-        result = 0
-        start = low
-        while low < high:
-            page, at = divmod(low, PAGE)
-            count = min(high - low, PAGE - at)
-            part = self._pages.get(page, 0) >> at & ((1 << count) - 1)
-            result |= part << (low - start)
-            low += count
-        return result
+_WIDTH = 64
+_MASK = (1 << _WIDTH) - 1
 
 
 class Conflict(NamedTuple):
-    """A block with two owners, the later one first."""
+    """A block with two owners, or with two uses by one."""
 
     block: int
     owner: int
@@ -86,69 +43,76 @@ class Usage:
     """Who owns which blocks.
 
     Args:
-        first: The first block that has a bit.
+        first: The first block that is counted.
         ratio: Blocks that are allocated at once.
+
+    Attributes:
+        conflicts: The first of the blocks with two owners; complete when it is settled.
     """
 
     def __init__(self, first: int, ratio: int) -> None:
         self._first = first
         self._ratio = ratio
-        self._bits = Bits()
-        self._runs = array("q")
-        self._conflicts: list[tuple[int, int]] = []
-        self.conflicts = 0
+        self._added: list[int] = []
+        self._lows = array("q")
+        self._highs = array("q")
+        self.conflicts: list[Conflict] = []
 
     def add(self, owner: int, runs: Runs) -> int:
         """Note all blocks of an owner at once; return how many clusters they are in.
 
-        Clusters may hold several runs of one owner, but a block only one.
+        A cluster may hold several runs of one owner, but a block only one.
         """
         first, ratio = self._first, self._ratio
         total, end, stop_before = 0, 0, 0
         for start, stop in sorted(runs):
             if start < stop_before:
-                self._conflict(start, owner)
+                self._conflict(Conflict(start, owner, owner))
             stop_before = max(stop_before, stop)
             low, high = max((start - first) // ratio, end), -((first - stop) // ratio)
             if low < high:
-                twice = self._bits.set(low, high)
-                if twice is not None:
-                    self._conflict(twice * ratio + first, owner)
-                self._runs.extend((low, high, owner))
+                # One integer takes less than half of a tuple's memory, and sorts by its highest part.
+                self._added.append((low << _WIDTH | high) << _WIDTH | owner)
                 total += high - low
                 end = high
         return total
 
+    def settle(self) -> None:
+        """Find what has two owners; nothing is added after it."""
+        end, end_owner = 0, OF_THE_FILE_SYSTEM
+        lows, highs = self._lows, self._highs
+        self._added.sort()
+        for packed in self._added:
+            low, high, owner = packed >> 2 * _WIDTH, packed >> _WIDTH & _MASK, packed & _MASK
+            if low < end and lows:
+                self._conflict(Conflict(low * self._ratio + self._first, owner, end_owner))
+            if lows and low <= end:
+                highs[-1] = max(end, high)
+            else:
+                lows.append(low)
+                highs.append(high)
+            if high > end:
+                end, end_owner = high, owner
+        self._added.clear()
+
     def used(self, low: int, high: int) -> int:
-        """Return the bits of clusters [low, high), counted from the first block."""
-        return self._bits.slice(low, high)
+        """Return the integer whose bit n says whether cluster ``low + n`` is in use, for [low, high)."""
+        runs = []
+        for index in range(max(bisect_right(self._lows, low) - 1, 0), len(self._lows)):
+            if self._lows[index] >= high:
+                break
+            runs.append((max(self._lows[index], low) - low, min(self._highs[index], high) - low))
+        return ones(runs)
 
-    def found_conflicts(self) -> Iterator[Conflict]:
-        """Yield blocks with two owners: each case once, as far as they are kept."""
-        for block, owner in self._conflicts:
-            yield Conflict(block, owner, self._other(block, owner))
-
-    def _other(self, block: int, owner: int) -> int:
-        cluster = (block - self._first) // self._ratio
-        runs = self._runs
-        for at in range(0, len(runs), 3):
-            if runs[at] <= cluster < runs[at + 1] and runs[at + 2] != owner:
-                return runs[at + 2]
-        return owner
-
-    def _conflict(self, block: int, owner: int) -> None:
-        self.conflicts += 1
-        if len(self._conflicts) < _REPORTED:
-            self._conflicts.append((block, owner))
+    def _conflict(self, conflict: Conflict) -> None:
+        if len(self.conflicts) <= MOST_ALIKE:
+            self.conflicts.append(conflict)
 
 
 def ones(runs: Iterable[tuple[int, int]]) -> int:
     """Return the integer whose bits of [low, high) are set, for each run."""
     result = 0
     for low, high in runs:
-        result |= ((1 << max(high - low, 0)) - 1) << low
+        if low < high:
+            result |= ((1 << (high - low)) - 1) << low
     return result
-
-
-def _lowest(bits: int) -> int:
-    return (bits & -bits).bit_length() - 1
