@@ -54,7 +54,7 @@ def find_parsers(
         templates: Those that the user described; asked always.
 
     Raises:
-        SpecError: One that is wanted is not known or not there, or two have one name.
+        SpecError: One that is wanted is not known or not there, two have one name, or nobody is left.
     """
     known = [own.NAME, *(p.name for p in programs), dissect.NAME, *kernel.NAMES]
     _check_names([*known, *(p.name for p in templates)], wanted or ())
@@ -74,6 +74,8 @@ def find_parsers(
     chosen.update(by_name)
     missing = tuple(name for name in dict.fromkeys([*known, *by_name]) if name in chosen - versions.keys())
     _refuse_missing([name for name in missing if name in by_name])
+    if not versions:
+        raise SpecError("nobody is asked; name parsers with --parsers, or describe one with --parser")
     return Parsers(
         tuple(found),
         versions,

@@ -145,7 +145,14 @@ def test_some_do_not(corpus: bytes, script: Script, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize(
     "words",
-    [["--parsers", "nobody"], ["--kernel"], ["--timeout", "0"], ["--parsers", "linux"], ["--parser", "x"]],
+    [
+        ["--parsers", "nobody"],
+        ["--parsers", ","],
+        ["--kernel"],
+        ["--timeout", "0"],
+        ["--parsers", "linux"],
+        ["--parser", "x"],
+    ],
 )
 def test_trouble_is_2(words: list[str], corpus: bytes, capsys: pytest.CaptureFixture[str]):
     assert fuzz_compare(os.fsdecode(corpus), *words) == 2
