@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from imgwriter.examine.owners import Region
-from imgwriter.map.model import DiskMap, Panel, runs_of
+from imgwriter.map.model import DiskMap, Panel
 from imgwriter.map.palette import STYLES, Category
+from imgwriter.map.runs import runs_of
 
 MOST_RUNS = 200_000
 """Runs that a page holds; a hundred bytes each in a browser."""

@@ -18,8 +18,9 @@ from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
 from imgwriter.map.bars import Span, enlarged, to_scale
-from imgwriter.map.model import RUNS, DiskMap, Panel, Part, Row, Run, beginning, rows_of, runs_of
+from imgwriter.map.model import DiskMap, Panel, Part
 from imgwriter.map.palette import STYLES, Category, colours
+from imgwriter.map.runs import RUNS, Row, Run, beginning, rows_of, runs_of
 from imgwriter.units import GiB, KiB, MiB, TiB, format_size
 
 WIDTH = 1200

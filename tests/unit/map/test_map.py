@@ -16,9 +16,10 @@ from imgwriter.examine.owners import Kind, Region
 from imgwriter.examine.owners.regions import tile
 from imgwriter.map.bars import enlarged, to_scale
 from imgwriter.map.data import page_data
-from imgwriter.map.model import RUNS, Part, map_disk, rows_of, runs_of
+from imgwriter.map.model import Part, map_disk
 from imgwriter.map.page import make_page
 from imgwriter.map.palette import OF_KIND, STYLES, Category
+from imgwriter.map.runs import RUNS, rows_of, runs_of
 from imgwriter.map.svg import STRONG, draw, short_size
 from tests import trees
 from tests.compat.ext4_images import MiB, write_structures
