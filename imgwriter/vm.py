@@ -33,6 +33,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import FrameType, TracebackType
+from typing import Any
 
 from qemu.qmp import QMPClient, QMPError
 
@@ -275,10 +276,8 @@ async def _attend(
     stop = asyncio.create_task(signals.come())
     # QEMU holds its standard error until it ends.
     ended = listeners["stderr"]
-    # What progress raises comes out of one of these; it ends the guest like anything else.
-    ways = {monitor, stop, ended, listeners["status"], listeners["serial"]}
     try:
-        done, _ = await asyncio.wait(ways, timeout=facts.timeout, return_when=asyncio.FIRST_COMPLETED)
+        done = await _first({monitor, stop, ended}, {listeners["status"], listeners["serial"]}, facts.timeout)
         facts.interrupted = signals.number
         facts.late = not done
         if monitor in done and monitor.result() and facts.interrupted is None:
@@ -294,6 +293,26 @@ async def _attend(
     for task in (monitor, *listeners.values()):
         if not task.cancelled():
             task.result()
+
+
+async def _first(
+    ways: set[asyncio.Task[Any]], raising: set[asyncio.Task[None]], timeout: float
+) -> set[asyncio.Task[Any]]:
+    """Wait until one of ``ways`` is done, or one of ``raising`` raises; return what is done.
+
+    Nothing is done when it is late. What progress raises comes out of the latter, and ends the guest like
+    anything else. That they end says nothing: QEMU closes its sockets one after the other, and why it ends may
+    still be on its way in another.
+    """
+    deadline = time.monotonic() + timeout
+    pending = ways | raising
+    while True:
+        left = max(deadline - time.monotonic(), 0.0)
+        done, _ = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        silent = {task for task in done & raising if task.exception() is None}
+        if not done or done - silent:
+            return done
+        pending -= silent
 
 
 async def _listen(end: socket.socket, feed: Callable[[bytes], None]) -> None:
