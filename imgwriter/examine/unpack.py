@@ -101,9 +101,10 @@ def _open_top(directory: bytes, overwrite: bool) -> int:
         with suppress(FileExistsError):
             os.makedirs(directory, 0o700)
         top = os.open(directory, _TOP)
+        is_full = not overwrite and bool(os.listdir(top))
     except OSError as error:
         raise output_error(name, error) from error
-    if not overwrite and os.listdir(top):
+    if is_full:
         os.close(top)
         message = f"{show(directory)} is not empty; choose a new directory, or allow --overwrite"
         raise OutputError(message, name)
@@ -134,7 +135,7 @@ class _Unpacker:
         self.tally = Tally(progress)
         self.places = Places(top, inventory.root)
         self.first_places = Places(top, inventory.root)
-        self.made: set[Inode] = set()
+        self.skipped: set[Inode] = set()
         self.names = 0
         self.done = Amount(0, 0)
 
@@ -185,19 +186,13 @@ class _Unpacker:
         place = self.places.open(directory)
         if inode.entries is not None:
             self._make_directory(place, name)
-        else:
-            if self.overwrite:
-                with suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=place)
-            if name != inode.name or directory is not inode.parent:
-                if inode not in self.made:
-                    return
-                self._make_link(place, name, inode)
-            elif not self._make_file(place, name, inode):
-                return
-            elif inode.nlink > 1:
-                self.made.add(inode)
-        self.names += 1
+            self.names += 1
+            return
+        if self.overwrite:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=place)
+        is_first = name == inode.name and directory is inode.parent
+        self.names += self._make_file(place, name, inode) if is_first else self._make_link(place, name, inode)
 
     def _make_directory(self, place: int, name: bytes) -> None:
         try:
@@ -209,10 +204,14 @@ class _Unpacker:
                 os.unlink(name, dir_fd=place)
                 os.mkdir(name, 0o700, dir_fd=place)
 
-    def _make_link(self, place: int, name: bytes, inode: Inode) -> None:
+    def _make_link(self, place: int, name: bytes, inode: Inode) -> bool:
+        """Make another name of a file; return False where that could not be made."""
+        if inode in self.skipped:
+            return False
         assert inode.parent is not None
         first = self.first_places.open(inode.parent)
         os.link(inode.name, name, src_dir_fd=first, dst_dir_fd=place, follow_symlinks=False)
+        return True
 
     def _make_file(self, place: int, name: bytes, inode: Inode) -> bool:
         """Make a file of any kind but a directory; return False where that takes a privilege."""
@@ -245,6 +244,7 @@ class _Unpacker:
             if error.errno != errno.EPERM:
                 raise
             self.metadata.leave_out("device nodes", inode)
+            self.skipped.add(inode)
             return False
         return True
 
