@@ -13,9 +13,10 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from imgwriter.errors import FormatError
+from imgwriter.examine.owners.ext4_groups import GroupOwners, Placement
 from imgwriter.examine.owners.ext4_names import Paths
 from imgwriter.examine.owners.regions import Kind, Region, tile
 from imgwriter.ext4 import features as f
@@ -27,31 +28,15 @@ from imgwriter.ext4.format import (
     EXT4_INLINE_DATA_FL,
     EXT4_JOURNAL_INO,
     EXT4_RESIZE_INO,
-    GROUP_DESC_32,
-    GROUP_DESC_64,
-    SUPERBLOCK_OFFSET,
-    SUPERBLOCK_SIZE,
 )
-from imgwriter.ext4.inode_reader import GroupReader, InodeReader, InodeRecord
+from imgwriter.ext4.inode_reader import InodeReader, InodeRecord
 from imgwriter.ext4.map_reader import Claims, MapReader
 from imgwriter.ext4.reader import FileSystem
 from imgwriter.units import SECTOR, div_ceil
 
-MOST_GROUPS = 1 << 20
-"""Groups that are looked at: 128 TiB of them, with blocks of 4 KiB."""
-
 _FAST_SYMLINK_SIZE = 60
 _NOT_ZERO = re.compile(rb"[^\0]")
 _MAPPED = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK)
-
-
-class Placement(NamedTuple):
-    """Where a group's structures are, in blocks, and its flags."""
-
-    block_bitmap: int
-    inode_bitmap: int
-    inode_table: int
-    flags: int
 
 
 class _File(NamedTuple):
@@ -94,19 +79,13 @@ class Ext4Owners:
         self._device = file_system.device
         self._start = start
         self._end = end
-        self._layer = layer
-        self._area = area
-        self._groups = GroupReader(self._device, self._sb, verify=False)
         self._inodes = InodeReader(self._device, self._sb, verify=False)
         self._recorder = _Recorder(self._device)
         self._maps = MapReader(self._device, self._sb, self._recorder, verify=False)
-        self.problems: list[FormatError] = []
-        self._number_of_groups = min(self._sb.groups, MOST_GROUPS)
-        if self._sb.groups > MOST_GROUPS:
-            message = (
-                f"the file system has {self._sb.groups:,} groups, of which {MOST_GROUPS:,} are looked at"
-            )
-            self.problems.append(FormatError(message, "ext4 superblock, s_blocks_per_group", start))
+        self._groups = GroupOwners(file_system, start, layer, area)
+        self._region = self._groups.region
+        problem = self._groups.problem()
+        self.problems: list[FormatError] = [problem] if problem is not None else []
         orphans = self._sb.fields["s_orphan_file_inum"] if self._sb.features.has(f.Compat.ORPHAN_FILE) else 0
         self._special: dict[int, bytes] = {
             EXT4_BAD_INO: b"<bad blocks>",
@@ -123,10 +102,11 @@ class Ext4Owners:
     def regions(self) -> list[Region]:
         """Return regions that cover the area."""
         nothing = self._region(0, 0, Kind.UNUSED)
-        placements = self._placements()
+        placements = self._groups.placements()
         found = [file for number in self._used(placements) if (file := self._file(number)) is not None]
         paths = self._paths(found)
-        fixed = [*self._superblocks(), *self._descriptors(), *self._of_groups(placements, paths)]
+        groups = self._groups
+        fixed = [*groups.superblocks(), *groups.descriptors(), *groups.of_groups(placements, paths)]
         structures: list[Region] = []
         contents: list[Region] = []
         unwritten: list[Region] = []
@@ -136,99 +116,6 @@ class Ext4Owners:
             contents += self._contents(file, path)
             unwritten += self._unwritten(file, path)
         return tile(self._start, self._end, nothing, fixed, structures, contents, unwritten)
-
-    # --- What the geometry says ---
-
-    def _region(self, start_block: int, blocks: int, kind: Kind, **values: Any) -> Region:
-        size = self._sb.block_size
-        start = self._start + start_block * size
-        end = start + blocks * size
-        return Region(start, end, kind, self._layer, self._area, block=size)._replace(**values)
-
-    def _superblocks(self) -> Iterator[Region]:
-        base = self._start
-        yield Region(base, base + SUPERBLOCK_OFFSET, Kind.BOOT_BLOCK, self._layer, self._area)
-        primary = base + SUPERBLOCK_OFFSET
-        yield Region(primary, primary + SUPERBLOCK_SIZE, Kind.SUPERBLOCK, self._layer, self._area)
-        for group in range(1, self._number_of_groups):
-            if self._groups.has_super(group):
-                at = self._start + self._group_start(group) * self._sb.block_size
-                note = f"backup in group {group}"
-                yield Region(
-                    at, at + SUPERBLOCK_SIZE, Kind.SUPERBLOCK, self._layer, self._area, group, note=note
-                )
-
-    def _group_start(self, group: int) -> int:
-        return self._sb.first_data_block + group * self._sb.blocks_per_group
-
-    def _descriptors(self) -> Iterator[Region]:
-        sb = self._sb
-        per_block = sb.block_size // sb.desc_size
-        groups = self._number_of_groups
-        count = div_ceil(groups, per_block)
-        meta = min(sb.fields["s_first_meta_bg"], count) if sb.features.has(f.Incompat.META_BG) else count
-        copies = [g for g in range(groups) if self._groups.has_super(g)] if meta else []
-        for group in copies:
-            first = self._groups.descriptor_block(0) if group == 0 else self._group_start(group) + 1
-            note = f"backup in group {group}" if group else ""
-            yield self._region(first, meta, Kind.DESCRIPTORS, unit=sb.desc_size, note=note)
-        for nth in range(meta, count):
-            for group in (nth * per_block, nth * per_block + 1, nth * per_block + per_block - 1):
-                if group >= groups:
-                    continue
-                primary = group == nth * per_block
-                block = self._groups.descriptor_block(nth)
-                if not primary:
-                    block = self._group_start(group) + self._groups.has_super(group)
-                note = "" if primary else f"backup in group {group}"
-                number = nth * per_block
-                yield self._region(block, 1, Kind.DESCRIPTORS, unit=sb.desc_size, number=number, note=note)
-
-    def _placements(self) -> dict[int, Placement]:
-        """Return where the groups' structures are, of those whose descriptors are not a hole in the image."""
-        sb = self._sb
-        per_block = sb.block_size // sb.desc_size
-        found: dict[int, Placement] = {}
-        for nth in range(div_ceil(self._number_of_groups, per_block)):
-            block = self._groups.descriptor_block(nth)
-            if not self._device.pieces(block * sb.block_size, sb.block_size):
-                continue
-            content = self._device.block(block)
-            first = nth * per_block
-            for group in range(first, min(first + per_block, self._number_of_groups)):
-                found[group] = self._placement(content, (group - first) * sb.desc_size)
-        return found
-
-    def _placement(self, content: bytes, at: int) -> Placement:
-        if self._sb.desc_size >= GROUP_DESC_64.size:
-            wide = GROUP_DESC_64.unpack_from(content, at)
-            low, high = wide[:3], wide[12:15]
-            blocks = [lo | hi << 32 for lo, hi in zip(low, high, strict=True)]
-            return Placement(blocks[0], blocks[1], blocks[2], wide[6])
-        narrow = GROUP_DESC_32.unpack_from(content, at)
-        return Placement(narrow[0], narrow[1], narrow[2], narrow[6])
-
-    def _of_groups(self, placements: Mapping[int, Placement], paths: Mapping[int, bytes]) -> Iterator[Region]:
-        sb = self._sb
-        table_blocks = div_ceil(sb.inodes_per_group * sb.inode_size, sb.block_size)
-        for group, placed in placements.items():
-            note = f"group {group}"
-            # A bit of a block bitmap is a cluster, which is a block without bigalloc.
-            cluster = self._group_start(group) * sb.block_size // sb.cluster_size
-            inode = group * sb.inodes_per_group + 1
-            yield self._region(placed.block_bitmap, 1, Kind.BLOCK_BITMAP, number=cluster, note=note)
-            yield self._region(placed.inode_bitmap, 1, Kind.INODE_BITMAP, number=inode, note=note)
-            yield self._region(
-                placed.inode_table,
-                table_blocks,
-                Kind.INODE_TABLE,
-                number=inode,
-                unit=sb.inode_size,
-                note=note,
-                names=paths,
-            )
-
-    # --- What the inodes say ---
 
     def _used(self, placements: Mapping[int, Placement]) -> Iterator[int]:
         """Yield the numbers of the inodes that their bitmap has in use, where the table is stored at all.
