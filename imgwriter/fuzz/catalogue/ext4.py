@@ -31,7 +31,7 @@ def ext4_deviations() -> Iterator[Deviation]:
         ("size.within_superblock", "refuse", "the file system ends within its superblock", lambda v: v.with_size(2047)),
         ("size.superblock_alone", "refuse", "the file system ends after its superblock", lambda v: v.with_size(2048)),
         ("size.one_block_less", "refuse", "the last block is missing", lambda v: v.with_size(v.size - 4096)),
-    )  # fmt: skip
+    )
     yield from of_images("ext4", ext4_volume, SUPER, rows, sealed=False)  # type: ignore[arg-type]
 
 
@@ -87,7 +87,7 @@ _SUPERBLOCK = (
     Row("s_checksum_type.unknown", "refuse", "s_checksum_type is 2", {"s_checksum_type": 2}),
     Row("s_checksum.zero", "refuse", "s_checksum is 0", {"s_checksum": 0}, sealed=False),
     Row("s_checksum.one_bit", "refuse", "s_checksum has a wrong bit", {"s_checksum": 0x8DB6_BEC3}, sealed=False),
-)  # fmt: skip
+)
 
 _GROUP = (
     Row("bg_inode_table.zero", "refuse", "the inode table is on the superblock", {"bg_inode_table_lo": 0}),
@@ -104,4 +104,4 @@ _GROUP = (
     Row("bg_reserved.ones", "accept", "bg_reserved is not zero", {"bg_reserved": _MOST}),
     Row("bg_checksum.zero", None, "bg_checksum is 0", {"bg_checksum": 0}, _READ_ONLY, False),
     Row("bg_checksum.largest", None, "bg_checksum is 65,535", {"bg_checksum": 0xFFFF}, _READ_ONLY, False),
-)  # fmt: skip
+)

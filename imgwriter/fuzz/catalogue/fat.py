@@ -97,7 +97,7 @@ _BOOT_12 = (
     Row("BS_VolLab.binary", "accept", "BS_VolLab is no text", {"BS_VolLab": bytes(range(1, 12))}),
     Row("BS_FilSysType.other", "accept", 'BS_FilSysType is "FAT32", which decides nothing', {"BS_FilSysType": b"FAT32   "}),
     Row("signature.zero", None, "the sector does not end in 55 AA", {"signature": 0}, BOOT + _LINUX_DIFFERS),
-)  # fmt: skip
+)
 
 _BOOT_32 = (
     Row("BPB_FATSz32.zero", "refuse", "BPB_FATSz32 is 0", {"BPB_FATSz32": 0}),
@@ -116,7 +116,7 @@ _BOOT_32 = (
     Row("BPB_BkBootSec.zero", "accept", "BPB_BkBootSec is 0: there is no copy", {"BPB_BkBootSec": 0}),
     Row("BPB_BkBootSec.beyond", "accept", "BPB_BkBootSec is outside the reserved sectors", {"BPB_BkBootSec": 0xFFF0}),
     Row("BPB_Reserved.ones", "accept", "BPB_Reserved is not zero", {"BPB_Reserved": b"\xff" * 12}),
-)  # fmt: skip
+)
 
 _FSINFO = (
     *(
@@ -129,4 +129,4 @@ _FSINFO = (
     Row("FSI_Nxt_Free.zero", "accept", "the next free cluster is said to be 0", {"FSI_Nxt_Free": 0}),
     Row("FSI_Nxt_Free.used", "accept", "the next free cluster is the root's", {"FSI_Nxt_Free": 2}),
     Row("FSI_Nxt_Free.beyond", "accept", "the next free cluster is above the last", {"FSI_Nxt_Free": 0x7FFF_FFFF}),
-)  # fmt: skip
+)

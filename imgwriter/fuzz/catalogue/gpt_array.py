@@ -42,63 +42,14 @@ def _deviation(
 
 
 def _places() -> Iterator[Deviation]:
-    yield _deviation(
-        "primary.array.among_partitions",
-        PLACE,
-        "the primary's entries stand among the usable sectors",
-        "accept",
-        lambda disk: disk.with_array("primary", _FREE_LBA),
-    )
-    yield _deviation(
-        "primary.array.in_partition",
-        PLACE,
-        "the primary's entries stand in a partition",
-        "accept",
-        lambda disk: disk.with_array("primary", 130),
-    )
-    yield _deviation(
-        "primary.array.behind_backup",
-        PLACE,
-        "the primary's entries are the backup's",
-        "accept",
-        lambda disk: disk.with_record("primary", partition_entry_lba=disk["backup"]["partition_entry_lba"]),
-    )
-    yield _deviation(
-        "primary.array.on_mbr",
-        PLACE,
-        "the primary's entries, four of them, stand on the MBR, where none has a type",
-        "accept",
-        _on_mbr,
-        sees=lambda disk, verdict: [],
-    )
-    yield _deviation(
-        "backup.array.among_partitions",
-        PLACE,
-        "the backup's entries stand among the usable sectors",
-        "accept",
-        lambda disk: disk.with_array("backup", _FREE_LBA),
-    )
-    yield _deviation(
-        "backup.array.is_primary",
-        PLACE,
-        "the backup's entries are the primary's",
-        "accept",
-        lambda disk: disk.with_record("backup", partition_entry_lba=2),
-    )
-    yield _deviation(
-        "backup.array.is_primary_alone",
-        PLACE,
-        "the primary header is gone, and the backup's entries are the primary's",
-        "backup",
-        lambda disk: disk.without("primary").with_record("backup", partition_entry_lba=2),
-    )
-    yield _deviation(
-        "backup.array.one_early",
-        PLACE,
-        "there is a sector between the backup's entries and its header",
-        "accept",
-        lambda disk: disk.with_array("backup", disk["backup"]["partition_entry_lba"] - 1),
-    )
+    yield _deviation("primary.array.among_partitions", PLACE, "the primary's entries stand among the usable sectors", "accept", lambda disk: disk.with_array("primary", _FREE_LBA))
+    yield _deviation("primary.array.in_partition", PLACE, "the primary's entries stand in a partition", "accept", lambda disk: disk.with_array("primary", 130))
+    yield _deviation("primary.array.behind_backup", PLACE, "the primary's entries are the backup's", "accept", lambda disk: disk.with_record("primary", partition_entry_lba=disk["backup"]["partition_entry_lba"]))
+    yield _deviation("primary.array.on_mbr", PLACE, "the primary's entries, four of them, stand on the MBR, where none has a type", "accept", _on_mbr, sees=lambda disk, verdict: [])
+    yield _deviation("backup.array.among_partitions", PLACE, "the backup's entries stand among the usable sectors", "accept", lambda disk: disk.with_array("backup", _FREE_LBA))
+    yield _deviation("backup.array.is_primary", PLACE, "the backup's entries are the primary's", "accept", lambda disk: disk.with_record("backup", partition_entry_lba=2))
+    yield _deviation("backup.array.is_primary_alone", PLACE, "the primary header is gone, and the backup's entries are the primary's", "backup", lambda disk: disk.without("primary").with_record("backup", partition_entry_lba=2))
+    yield _deviation("backup.array.one_early", PLACE, "there is a sector between the backup's entries and its header", "accept", lambda disk: disk.with_array("backup", disk["backup"]["partition_entry_lba"] - 1))
 
 
 def _on_mbr(disk: GptDisk) -> GptDisk:
@@ -107,13 +58,7 @@ def _on_mbr(disk: GptDisk) -> GptDisk:
 
 def _strides() -> Iterator[Deviation]:
     for stride in (256, 512, 4096):
-        yield _deviation(
-            f"both.size_of_partition_entry.{stride}",
-            SIZE,
-            f"SizeOfPartitionEntry is {stride:,}, which is allowed, and there are {_fitting(stride)} entries",
-            "accept",
-            partial(_with_stride, stride=stride),
-        )
+        yield _deviation(f"both.size_of_partition_entry.{stride}", SIZE, f"SizeOfPartitionEntry is {stride:,}, which is allowed, and there are {_fitting(stride)} entries", "accept", partial(_with_stride, stride=stride))
     yield _deviation(
         "both.size_of_partition_entry.256_with_tail",
         SIZE,
@@ -121,13 +66,7 @@ def _strides() -> Iterator[Deviation]:
         "accept",
         lambda disk: _with_stride(disk, 256).with_bytes(2 * 512 + 130, b"not zero"),
     )
-    yield _deviation(
-        "both.size_of_partition_entry.differs",
-        SIZE,
-        "SizeOfPartitionEntry is 256 in the backup alone, where its entries are so far apart",
-        "accept",
-        lambda disk: _with_stride(disk, 256, ("backup",)),
-    )
+    yield _deviation("both.size_of_partition_entry.differs", SIZE, "SizeOfPartitionEntry is 256 in the backup alone, where its entries are so far apart", "accept", lambda disk: _with_stride(disk, 256, ("backup",)))
 
 
 def _fitting(stride: int) -> int:
@@ -144,54 +83,16 @@ def _with_stride(disk: GptDisk, stride: int, copies: tuple[str, ...] = COPIES) -
 def _differences() -> Iterator[Deviation]:
     section = "UEFI 2.10, 5.3.2: the primary counts where it is valid"
     for name, description, change in (
-        (
-            "missing_entry",
-            "the backup lacks a partition",
-            lambda disk: disk.with_entry(2, ["backup"], partition_type_guid=bytes(16)),
-        ),
-        (
-            "moved_entry",
-            "a partition starts later in the backup",
-            lambda disk: disk.with_entry(2, ["backup"], starting_lba=160),
-        ),
-        (
-            "more_entries",
-            "the backup has one partition more",
-            lambda disk: _one_more(disk, ["backup"]),
-        ),
-        (
-            "other_name",
-            "a partition's name is another in the backup",
-            lambda disk: disk.with_entry(1, ["backup"], partition_name=gpt.encode_name("other")),
-        ),
-        (
-            "swapped_entries",
-            "the first two partitions have each other's place in the backup",
-            lambda disk: _swapped(disk, "backup"),
-        ),
-        (
-            "no_entries",
-            "the backup has no partitions",
-            lambda disk: disk.without(*(f"backup.entry{n}" for n in disk.numbers("backup"))),
-        ),
+        ("missing_entry", "the backup lacks a partition", lambda disk: disk.with_entry(2, ["backup"], partition_type_guid=bytes(16))),
+        ("moved_entry", "a partition starts later in the backup", lambda disk: disk.with_entry(2, ["backup"], starting_lba=160)),
+        ("more_entries", "the backup has one partition more", lambda disk: _one_more(disk, ["backup"])),
+        ("other_name", "a partition's name is another in the backup", lambda disk: disk.with_entry(1, ["backup"], partition_name=gpt.encode_name("other"))),
+        ("swapped_entries", "the first two partitions have each other's place in the backup", lambda disk: _swapped(disk, "backup")),
+        ("no_entries", "the backup has no partitions", lambda disk: disk.without(*(f"backup.entry{n}" for n in disk.numbers("backup")))),
     ):
-        yield _deviation(
-            f"backup.differs.{name}", section, f"{description}; both copies are valid", "accept", change
-        )
-    yield _deviation(
-        "primary.differs.no_entries",
-        section,
-        "the primary has no partitions; both copies are valid",
-        "accept",
-        lambda disk: disk.without(*(f"primary.entry{n}" for n in disk.numbers("primary"))),
-    )
-    yield _deviation(
-        "primary.differs.other_disk",
-        section,
-        "the backup is that of another disk's table: its GUID differs; both copies are valid",
-        "accept",
-        lambda disk: disk.with_record("backup", disk_guid=bytes(range(16))),
-    )
+        yield _deviation(f"backup.differs.{name}", section, f"{description}; both copies are valid", "accept", change)
+    yield _deviation("primary.differs.no_entries", section, "the primary has no partitions; both copies are valid", "accept", lambda disk: disk.without(*(f"primary.entry{n}" for n in disk.numbers("primary"))))
+    yield _deviation("primary.differs.other_disk", section, "the backup is that of another disk's table: its GUID differs; both copies are valid", "accept", lambda disk: disk.with_record("backup", disk_guid=bytes(range(16))))
 
 
 def _one_more(disk: GptDisk, copies: list[str]) -> GptDisk:

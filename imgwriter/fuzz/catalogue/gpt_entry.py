@@ -48,102 +48,29 @@ def _without(number: int) -> Sight:
 
 def _sectors() -> Iterator[Deviation]:
     yield _sets("ending_lba.before_start", "EndingLBA is far below StartingLBA", _without(2), ending_lba=100)
-    yield _sets(
-        "ending_lba.one_before_start", "EndingLBA is StartingLBA - 1: no sector", _without(2), ending_lba=127
-    )
+    yield _sets("ending_lba.one_before_start", "EndingLBA is StartingLBA - 1: no sector", _without(2), ending_lba=127)
     yield _sets("ending_lba.at_start", "EndingLBA is StartingLBA, which is one sector", ending_lba=128)
     yield _sets("ending_lba.zero", "EndingLBA is 0", _without(2), ending_lba=0)
-    yield _sets(
-        "starting_lba.zero", "StartingLBA is 0: the MBR is in the partition", uncertain, starting_lba=0
-    )
-    yield _sets(
-        "starting_lba.header", "StartingLBA is that of the header", uncertain, number=1, starting_lba=1
-    )
+    yield _sets("starting_lba.zero", "StartingLBA is 0: the MBR is in the partition", uncertain, starting_lba=0)
+    yield _sets("starting_lba.header", "StartingLBA is that of the header", uncertain, number=1, starting_lba=1)
     yield _sets("starting_lba.array", "StartingLBA is in the entries", uncertain, number=1, starting_lba=33)
-    yield _sets(
-        "starting_lba.first_usable",
-        "StartingLBA is FirstUsableLBA, which is allowed",
-        number=1,
-        starting_lba=34,
-    )
-    yield _sets(
-        "starting_lba.beyond",
-        "StartingLBA and EndingLBA are beyond the disk",
-        uncertain,
-        number=4,
-        starting_lba=1 << 20,
-        ending_lba=(1 << 20) + 99,
-    )
-    yield _sets(
-        "starting_lba.largest",
-        "StartingLBA and EndingLBA are 2^64 - 1",
-        uncertain,
-        number=4,
-        starting_lba=_MOST,
-        ending_lba=_MOST,
-    )
-    yield _sets(
-        "starting_lba.signed_64",
-        "StartingLBA is 2^63, negative with a sign",
-        uncertain,
-        number=4,
-        starting_lba=1 << 63,
-        ending_lba=(1 << 63) + 7,
-    )
-    yield _sets(
-        "starting_lba.wrapping",
-        "StartingLBA and EndingLBA in bytes overflow 64 bits, into the disk",
-        uncertain,
-        number=4,
-        starting_lba=(1 << 55) + 320,
-        ending_lba=(1 << 55) + 447,
-    )
-    yield _entry(
-        "ending_lba.last_usable",
-        "EndingLBA is LastUsableLBA, which is allowed",
-        lambda disk: disk.with_entry(4, ending_lba=disk["primary"]["last_usable_lba"]),
-    )
-    yield _entry(
-        "ending_lba.backup_array",
-        "EndingLBA is in the backup's entries",
-        lambda disk: disk.with_entry(4, ending_lba=disk["backup"]["partition_entry_lba"]),
-        uncertain,
-    )
-    yield _entry(
-        "ending_lba.last_sector",
-        "EndingLBA is the backup header's",
-        lambda disk: disk.with_entry(4, ending_lba=disk.sectors - 1),
-        uncertain,
-    )
-    yield _entry(
-        "ending_lba.one_beyond",
-        "EndingLBA is the first sector beyond the disk",
-        lambda disk: disk.with_entry(4, ending_lba=disk.sectors),
-        uncertain,
-    )
-    yield _sets(
-        "ending_lba.largest",
-        "EndingLBA is 2^64 - 1: the partition's length overflows with its start",
-        uncertain,
-        number=4,
-        ending_lba=_MOST,
-    )
-    yield _sets(
-        "sectors.all",
-        "StartingLBA is 0 and EndingLBA 2^64 - 1: 2^64 sectors",
-        uncertain,
-        number=4,
-        starting_lba=0,
-        ending_lba=_MOST,
-    )
+    yield _sets("starting_lba.first_usable", "StartingLBA is FirstUsableLBA, which is allowed", number=1, starting_lba=34)
+    yield _sets("starting_lba.beyond", "StartingLBA and EndingLBA are beyond the disk", uncertain, number=4, starting_lba=1 << 20, ending_lba=(1 << 20) + 99)
+    yield _sets("starting_lba.largest", "StartingLBA and EndingLBA are 2^64 - 1", uncertain, number=4, starting_lba=_MOST, ending_lba=_MOST)
+    yield _sets("starting_lba.signed_64", "StartingLBA is 2^63, negative with a sign", uncertain, number=4, starting_lba=1 << 63, ending_lba=(1 << 63) + 7)
+    yield _sets("starting_lba.wrapping", "StartingLBA and EndingLBA in bytes overflow 64 bits, into the disk", uncertain, number=4, starting_lba=(1 << 55) + 320, ending_lba=(1 << 55) + 447)
+    yield _entry("ending_lba.last_usable", "EndingLBA is LastUsableLBA, which is allowed", lambda disk: disk.with_entry(4, ending_lba=disk["primary"]["last_usable_lba"]))
+    yield _entry("ending_lba.backup_array", "EndingLBA is in the backup's entries", lambda disk: disk.with_entry(4, ending_lba=disk["backup"]["partition_entry_lba"]), uncertain)
+    yield _entry("ending_lba.last_sector", "EndingLBA is the backup header's", lambda disk: disk.with_entry(4, ending_lba=disk.sectors - 1), uncertain)
+    yield _entry("ending_lba.one_beyond", "EndingLBA is the first sector beyond the disk", lambda disk: disk.with_entry(4, ending_lba=disk.sectors), uncertain)
+    yield _sets("ending_lba.largest", "EndingLBA is 2^64 - 1: the partition's length overflows with its start", uncertain, number=4, ending_lba=_MOST)
+    yield _sets("sectors.all", "StartingLBA is 0 and EndingLBA 2^64 - 1: 2^64 sectors", uncertain, number=4, starting_lba=0, ending_lba=_MOST)
 
 
 def _overlaps() -> Iterator[Deviation]:
     yield _sets("overlap.one_sector", "two partitions share a sector", number=1, ending_lba=128)
     yield _sets("overlap.inside", "a partition lies in another", number=1, starting_lba=140, ending_lba=150)
-    yield _sets(
-        "overlap.same", "two partitions have the same sectors", number=1, starting_lba=128, ending_lba=255
-    )
+    yield _sets("overlap.same", "two partitions have the same sectors", number=1, starting_lba=128, ending_lba=255)
     yield _sets("overlap.around", "a partition has the sectors of all others, too", number=1, ending_lba=500)
     yield _entry("overlap.copy", "an entry is there twice, GUID and all", _with_copy)
     yield _entry("overlap.chain", "each of 32 partitions shares sectors with the next", _with_chain)
@@ -173,39 +100,13 @@ def _with_chain(disk: GptDisk) -> GptDisk:
 
 def _identities() -> Iterator[Deviation]:
     yield _sets("unique_partition_guid.zero", "UniquePartitionGUID is zeros", unique_partition_guid=bytes(16))
-    yield _entry(
-        "unique_partition_guid.twice",
-        "two partitions have one UniquePartitionGUID",
-        lambda disk: disk.with_entry(
-            2, unique_partition_guid=disk["primary.entry1"].raw("unique_partition_guid")
-        ),
-    )
-    yield _entry(
-        "unique_partition_guid.of_disk",
-        "UniquePartitionGUID is the disk's GUID",
-        lambda disk: disk.with_entry(2, unique_partition_guid=disk["primary"].raw("disk_guid")),
-    )
-    yield _sets(
-        "partition_type_guid.zero",
-        "an entry without a type has all its other fields: it is not used",
-        partition_type_guid=bytes(16),
-    )
+    yield _entry("unique_partition_guid.twice", "two partitions have one UniquePartitionGUID", lambda disk: disk.with_entry(2, unique_partition_guid=disk["primary.entry1"].raw("unique_partition_guid")))
+    yield _entry("unique_partition_guid.of_disk", "UniquePartitionGUID is the disk's GUID", lambda disk: disk.with_entry(2, unique_partition_guid=disk["primary"].raw("disk_guid")))
+    yield _sets("partition_type_guid.zero", "an entry without a type has all its other fields: it is not used", partition_type_guid=bytes(16))
     yield _sets("partition_type_guid.ones", "PartitionTypeGUID is all ones", partition_type_guid=b"\xff" * 16)
-    yield _sets(
-        "partition_type_guid.mbr",
-        "PartitionTypeGUID is that of a partition of an MBR",
-        partition_type_guid=bytes.fromhex(_MBR_TYPE),
-    )
-    yield _sets(
-        "partition_type_guid.one_byte",
-        "PartitionTypeGUID is zeros but for its last byte",
-        partition_type_guid=bytes(15) + b"\1",
-    )
-    yield _sets(
-        "partition_type_guid.big_endian",
-        "PartitionTypeGUID is stored big-endian",
-        partition_type_guid=gpt.TYPE_LINUX_DATA.bytes,
-    )
+    yield _sets("partition_type_guid.mbr", "PartitionTypeGUID is that of a partition of an MBR", partition_type_guid=bytes.fromhex(_MBR_TYPE))
+    yield _sets("partition_type_guid.one_byte", "PartitionTypeGUID is zeros but for its last byte", partition_type_guid=bytes(15) + b"\1")
+    yield _sets("partition_type_guid.big_endian", "PartitionTypeGUID is stored big-endian", partition_type_guid=gpt.TYPE_LINUX_DATA.bytes)
 
 
 def _attributes() -> Iterator[Deviation]:
@@ -246,13 +147,7 @@ def _names() -> Iterator[Deviation]:
 def _numbers() -> Iterator[Deviation]:
     yield _entry("number.last", "the last entry is used", lambda disk: _free(disk, 128))
     yield _entry("number.full", "all 128 entries are used", _full)
-    yield _entry(
-        "number.none",
-        "no entry is used",
-        lambda disk: disk.without(
-            *(f"{which}.entry{n}" for which in ("primary", "backup") for n in disk.numbers(which))
-        ),
-    )
+    yield _entry("number.none", "no entry is used", lambda disk: disk.without(*(f"{which}.entry{n}" for which in ("primary", "backup") for n in disk.numbers(which))))
 
 
 def _free(disk: GptDisk, number: int, start: int = 600) -> GptDisk:

@@ -85,24 +85,14 @@ def _sector() -> Iterator[Deviation]:
         ("swapped", 0x55AA, "the sector ends in AA 55"),
         ("half", 0x0055, "the sector ends in 55 00"),
     ):
-        yield _deviation(
-            f"signature.{name}", description, partial(_with_sector, fields={"signature": value}), "refuse"
-        )
+        yield _deviation(f"signature.{name}", description, partial(_with_sector, fields={"signature": value}), "refuse")
     fields: Mapping[str, int | bytes]
     for name, fields, description in (
         ("unique_mbr_disk_signature.zero", {"unique_mbr_disk_signature": 0}, "there is no disk signature"),
-        (
-            "unknown.copy_protected",
-            {"unknown": 0x5A5A},
-            "the disk is marked as copy-protected, as Windows had it",
-        ),
+        ("unknown.copy_protected", {"unknown": 0x5A5A}, "the disk is marked as copy-protected, as Windows had it"),
         ("unknown.largest", {"unknown": 0xFFFF}, "Unknown is FF FF"),
         ("boot_code.present", {"boot_code": b"\x33\xc0\x8e\xd0".ljust(440, b"\x90")}, "there is boot code"),
-        (
-            "boot_code.efi_part",
-            {"boot_code": b"EFI PART".ljust(440, b"\0")},
-            "the boot code begins with the signature of a GPT",
-        ),
+        ("boot_code.efi_part", {"boot_code": b"EFI PART".ljust(440, b"\0")}, "the boot code begins with the signature of a GPT"),
     ):
         yield _deviation(name, description, partial(_with_sector, fields=fields))
     yield _deviation("empty", "there is no partition", lambda disk: disk.with_sector("mbr", 0, []))
@@ -112,31 +102,12 @@ def _sector() -> Iterator[Deviation]:
 def _indicators() -> Iterator[Deviation]:
     section = f"{SECTION}: firmware must not use it; Linux takes the sector for no MBR"
     for name, value in (("one", 1), ("below", 0x7F), ("above", 0x81), ("ones", 0xFF)):
-        yield _record(
-            f"boot_indicator.{name}", f"BootIndicator is {value:#04x}", None, section, boot_indicator=value
-        )
+        yield _record(f"boot_indicator.{name}", f"BootIndicator is {value:#04x}", None, section, boot_indicator=value)
     yield _record("boot_indicator.inactive", "no partition is active", number=1, boot_indicator=0)
     yield _record("boot_indicator.second", "two partitions are active", boot_indicator=mbr.ACTIVE)
-    yield _deviation(
-        "boot_indicators.all_active",
-        "all records are active, the unused one, too",
-        partial(_with_all, boot_indicator=mbr.ACTIVE),
-    )
-    yield _deviation(
-        "boot_indicators.garbage",
-        "no BootIndicator is 0x00 or 0x80",
-        partial(_with_all, boot_indicator=0x20),
-        None,
-        section,
-    )
-    yield _record(
-        "boot_indicator.unused",
-        "the unused record's BootIndicator is 0x20",
-        None,
-        section,
-        number=4,
-        boot_indicator=0x20,
-    )
+    yield _deviation("boot_indicators.all_active", "all records are active, the unused one, too", partial(_with_all, boot_indicator=mbr.ACTIVE))
+    yield _deviation("boot_indicators.garbage", "no BootIndicator is 0x00 or 0x80", partial(_with_all, boot_indicator=0x20), None, section)
+    yield _record("boot_indicator.unused", "the unused record's BootIndicator is 0x20", None, section, number=4, boot_indicator=0x20)
 
 
 def _with_all(disk: MbrDisk, boot_indicator: int) -> MbrDisk:
@@ -146,71 +117,24 @@ def _with_all(disk: MbrDisk, boot_indicator: int) -> MbrDisk:
 
 
 def _places() -> Iterator[Deviation]:
-    yield _record(
-        "starting_lba.zero",
-        "StartingLBA is 0: the MBR is in the partition",
-        None,
-        _OPEN,
-        number=1,
-        starting_lba=0,
-        size_in_lba=64,
-    )
-    yield _record(
-        "starting_lba.one", "StartingLBA is 1, right after the MBR", number=1, starting_lba=1, size_in_lba=255
-    )
-    yield _record(
-        "starting_lba.last",
-        "the partition is the disk's last sector",
-        starting_lba=_SECTORS - 1,
-        size_in_lba=1,
-    )
-    yield _record(
-        "starting_lba.beyond",
-        "StartingLBA is the first sector beyond the disk",
-        None,
-        _OPEN,
-        starting_lba=_SECTORS,
-        size_in_lba=1,
-    )
-    yield _record(
-        "starting_lba.largest", "StartingLBA is 2^32 - 1", None, _OPEN, starting_lba=_MOST, size_in_lba=1
-    )
-    yield _record(
-        "starting_lba.wrapping",
-        "StartingLBA and SizeInLBA add up to more than 32 bits",
-        None,
-        _OPEN,
-        starting_lba=_MOST - 9,
-        size_in_lba=1024,
-    )
-    yield _record(
-        "size_in_lba.one_more", "the partition ends one sector beyond the disk", None, _OPEN, size_in_lba=1025
-    )
-    yield _record(
-        "size_in_lba.twice", "the partition ends far beyond the disk", None, _OPEN, size_in_lba=2 * _SECTORS
-    )
+    yield _record("starting_lba.zero", "StartingLBA is 0: the MBR is in the partition", None, _OPEN, number=1, starting_lba=0, size_in_lba=64)
+    yield _record("starting_lba.one", "StartingLBA is 1, right after the MBR", number=1, starting_lba=1, size_in_lba=255)
+    yield _record("starting_lba.last", "the partition is the disk's last sector", starting_lba=_SECTORS - 1, size_in_lba=1)
+    yield _record("starting_lba.beyond", "StartingLBA is the first sector beyond the disk", None, _OPEN, starting_lba=_SECTORS, size_in_lba=1)
+    yield _record("starting_lba.largest", "StartingLBA is 2^32 - 1", None, _OPEN, starting_lba=_MOST, size_in_lba=1)
+    yield _record("starting_lba.wrapping", "StartingLBA and SizeInLBA add up to more than 32 bits", None, _OPEN, starting_lba=_MOST - 9, size_in_lba=1024)
+    yield _record("size_in_lba.one_more", "the partition ends one sector beyond the disk", None, _OPEN, size_in_lba=1025)
+    yield _record("size_in_lba.twice", "the partition ends far beyond the disk", None, _OPEN, size_in_lba=2 * _SECTORS)
     yield _record("size_in_lba.largest", "SizeInLBA is 2^32 - 1", None, _OPEN, size_in_lba=_MOST)
-    yield _record(
-        "size_in_lba.signed_32", "SizeInLBA is 2^31, negative with a sign", None, _OPEN, size_in_lba=1 << 31
-    )
+    yield _record("size_in_lba.signed_32", "SizeInLBA is 2^31, negative with a sign", None, _OPEN, size_in_lba=1 << 31)
     yield _record("size_in_lba.one", "the partition has one sector", size_in_lba=1)
     unused = f"{SECTION}; nobody takes a record without sectors for a partition"
     yield _record("size_in_lba.zero", "the record has a type and no sectors", section=unused, size_in_lba=0)
-    yield _record(
-        "sectors.zero",
-        "the record has a type, and neither start nor sectors",
-        section=unused,
-        starting_lba=0,
-        size_in_lba=0,
-    )
+    yield _record("sectors.zero", "the record has a type, and neither start nor sectors", section=unused, starting_lba=0, size_in_lba=0)
     yield _record("starting_chs.zero", "StartingCHS is zeros", starting_chs=bytes(3))
-    yield _record(
-        "starting_chs.other", "StartingCHS says another sector than StartingLBA", starting_chs=mbr.chs(63)
-    )
+    yield _record("starting_chs.other", "StartingCHS says another sector than StartingLBA", starting_chs=mbr.chs(63))
     yield _record("ending_chs.other", "EndingCHS says another sector than the LBAs", ending_chs=mbr.chs(99))
-    yield _record(
-        "ending_chs.sector_zero", "EndingCHS has sector 0, which there is not", ending_chs=b"\xfe\x00\x00"
-    )
+    yield _record("ending_chs.sector_zero", "EndingCHS has sector 0, which there is not", ending_chs=b"\xfe\x00\x00")
 
 
 def _types() -> Iterator[Deviation]:
@@ -219,27 +143,9 @@ def _types() -> Iterator[Deviation]:
     yield _record("os_type.largest", "OSType is 0xFF", os_type=0xFF)
     yield _record("os_type.hidden", "OSType is 0x1C, hidden FAT32", os_type=0x1C)
     protective = "UEFI 2.10, 5.2.3; with no GPT, Linux sees no table, EDK II the MBR's partitions"
-    yield _deviation(
-        "protective.alone",
-        "the MBR is protective, and there is no GPT",
-        partial(_with_rows, rows=[Row(0xEE, 1, _SECTORS - 1)]),
-        "refuse",
-        protective,
-    )
-    yield _deviation(
-        "protective.hybrid",
-        "the MBR is hybrid, and there is no GPT",
-        partial(_with_rows, rows=[Row(0xEE, 1, 255), PARTITIONS[1]]),
-        None,
-        protective,
-    )
-    yield _deviation(
-        "protective.sectors_zero",
-        "the protective record has no sectors, and there is no GPT",
-        partial(_with_rows, rows=[PARTITIONS[1], Row(0xEE, 0, 0)]),
-        None,
-        protective,
-    )
+    yield _deviation("protective.alone", "the MBR is protective, and there is no GPT", partial(_with_rows, rows=[Row(0xEE, 1, _SECTORS - 1)]), "refuse", protective)
+    yield _deviation("protective.hybrid", "the MBR is hybrid, and there is no GPT", partial(_with_rows, rows=[Row(0xEE, 1, 255), PARTITIONS[1]]), None, protective)
+    yield _deviation("protective.sectors_zero", "the protective record has no sectors, and there is no GPT", partial(_with_rows, rows=[PARTITIONS[1], Row(0xEE, 0, 0)]), None, protective)
 
 
 def _with_rows(disk: MbrDisk, rows: Sequence[Row]) -> MbrDisk:
@@ -247,51 +153,17 @@ def _with_rows(disk: MbrDisk, rows: Sequence[Row]) -> MbrDisk:
 
 
 def _overlaps() -> Iterator[Deviation]:
-    yield _record(
-        "overlap.one_sector", "two partitions share a sector", None, _OPEN, number=1, size_in_lba=193
-    )
-    yield _record(
-        "overlap.same",
-        "two partitions have the same sectors",
-        None,
-        _OPEN,
-        number=1,
-        starting_lba=256,
-        size_in_lba=768,
-    )
-    yield _record(
-        "overlap.inside",
-        "a partition lies in another",
-        None,
-        _OPEN,
-        number=1,
-        starting_lba=300,
-        size_in_lba=10,
-    )
-    yield _record(
-        "overlap.disk",
-        "a partition is the whole disk, MBR and all",
-        None,
-        _OPEN,
-        number=1,
-        starting_lba=0,
-        size_in_lba=_SECTORS,
-    )
+    yield _record("overlap.one_sector", "two partitions share a sector", None, _OPEN, number=1, size_in_lba=193)
+    yield _record("overlap.same", "two partitions have the same sectors", None, _OPEN, number=1, starting_lba=256, size_in_lba=768)
+    yield _record("overlap.inside", "a partition lies in another", None, _OPEN, number=1, starting_lba=300, size_in_lba=10)
+    yield _record("overlap.disk", "a partition is the whole disk, MBR and all", None, _OPEN, number=1, starting_lba=0, size_in_lba=_SECTORS)
     first, second, third = PARTITIONS
     unused = Row(0, 0, 0)
     for name, rows, description in (
         ("order.reversed", [third, second, first], "the records are in the reverse order of the partitions"),
-        (
-            "order.gap",
-            [first, unused, unused, third],
-            "the records between the first and the last are unused",
-        ),
+        ("order.gap", [first, unused, unused, third], "the records between the first and the last are unused"),
         ("order.last", [unused, unused, unused, second], "the last record alone is used"),
-        (
-            "order.full",
-            [first, second, third._replace(size_in_lba=500), Row(0x83, 1600, 100)],
-            "all four records are used",
-        ),
+        ("order.full", [first, second, third._replace(size_in_lba=500), Row(0x83, 1600, 100)], "all four records are used"),
     ):
         yield _deviation(name, description, partial(_with_rows, rows=rows))
 
@@ -302,36 +174,14 @@ def _boot_sectors() -> Iterator[Deviation]:
     for name, content, description in (
         ("fat12", fat12_volume()["boot"].content, "FAT12"),
         ("fat32", fat32_volume()["boot"].content, "FAT32"),
-        (
-            "fat_text",
-            _with_text(fat12_volume()["boot"].content),
-            "FAT12, with a message where an MBR has its records",
-        ),
+        ("fat_text", _with_text(fat12_volume()["boot"].content), "FAT12, with a message where an MBR has its records"),
         ("ntfs", _oem(b"\xeb\x52\x90NTFS    "), "NTFS"),
         ("exfat", _oem(b"\xeb\x76\x90EXFAT   "), "exFAT"),
         ("bitlocker", _oem(b"\xeb\x58\x90-FVE-FS-"), "BitLocker"),
     ):
-        yield _deviation(
-            f"boot_sector.{name}",
-            f"sector 0 is the boot sector of {description}: no table",
-            partial(_covered, content=content),
-            "refuse",
-            section,
-        )
-    yield _deviation(
-        "boot_sector.with_records",
-        "sector 0 is both a FAT boot sector and an MBR with partitions",
-        partial(_boot_sector_and_records, rows=PARTITIONS),
-        None,
-        section,
-    )
-    yield _deviation(
-        "boot_sector.with_unused",
-        "sector 0 is both a FAT boot sector and an MBR without partitions",
-        partial(_boot_sector_and_records, rows=unused),
-        "refuse",
-        section,
-    )
+        yield _deviation(f"boot_sector.{name}", f"sector 0 is the boot sector of {description}: no table", partial(_covered, content=content), "refuse", section)
+    yield _deviation("boot_sector.with_records", "sector 0 is both a FAT boot sector and an MBR with partitions", partial(_boot_sector_and_records, rows=PARTITIONS), None, section)
+    yield _deviation("boot_sector.with_unused", "sector 0 is both a FAT boot sector and an MBR without partitions", partial(_boot_sector_and_records, rows=unused), "refuse", section)
 
 
 def _with_text(sector: bytes) -> bytes:
@@ -354,30 +204,8 @@ def _boot_sector_and_records(disk: MbrDisk, rows: Sequence[Row]) -> MbrDisk:
 
 def _sizes() -> Iterator[Deviation]:
     yield _deviation("size.zero", "the disk has no bytes", lambda disk: disk.with_size(0), "refuse")
-    yield _deviation(
-        "size.less_than_mbr", "the disk has 511 bytes", lambda disk: disk.with_size(511), "refuse"
-    )
-    yield _deviation(
-        "size.one_sector",
-        "the disk has the MBR alone: its partitions are beyond",
-        lambda disk: disk.with_size(512),
-        None,
-        _OPEN,
-    )
-    yield _deviation(
-        "size.one_sector_empty",
-        "the disk has the MBR alone, without partitions",
-        lambda disk: disk.with_sector("mbr", 0, []).with_size(512),
-    )
-    yield _deviation(
-        "size.cut_off",
-        "the disk ends within its last partition",
-        lambda disk: disk.with_size(1500 * 512),
-        None,
-        _OPEN,
-    )
-    yield _deviation(
-        "size.odd",
-        "the disk has 511 bytes after its last whole sector",
-        lambda disk: disk.with_size(disk.size + 511),
-    )
+    yield _deviation("size.less_than_mbr", "the disk has 511 bytes", lambda disk: disk.with_size(511), "refuse")
+    yield _deviation("size.one_sector", "the disk has the MBR alone: its partitions are beyond", lambda disk: disk.with_size(512), None, _OPEN)
+    yield _deviation("size.one_sector_empty", "the disk has the MBR alone, without partitions", lambda disk: disk.with_sector("mbr", 0, []).with_size(512))
+    yield _deviation("size.cut_off", "the disk ends within its last partition", lambda disk: disk.with_size(1500 * 512), None, _OPEN)
+    yield _deviation("size.odd", "the disk has 511 bytes after its last whole sector", lambda disk: disk.with_size(disk.size + 511))

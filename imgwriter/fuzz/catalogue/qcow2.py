@@ -31,7 +31,7 @@ def qcow2_deviations() -> Iterator[Deviation]:
         ("size.within_header", "refuse", "the file ends within the header", lambda f: f.with_size(71)),
         ("size.header_alone", "refuse", "the file ends after the header", lambda f: f.with_size(512)),
         ("size.no_data", None, "the file ends before the stored cluster, which QEMU reads as zeros", lambda f: f.with_size(_DATA_AT)),
-    )  # fmt: skip
+    )
     yield from of_images("qcow2", qcow2_file, HEADER, rows)  # type: ignore[arg-type]
 
 
@@ -70,7 +70,7 @@ _HEADER = (
     Row("refcount_table_clusters.zero", "refuse", "there is no refcount table", {"refcount_table_clusters": 0}),
     Row("refcount_table_clusters.largest", "refuse", "the refcount table has 2^32 - 1 clusters", {"refcount_table_clusters": _MOST_32}, LIMIT),
     Row("nb_snapshots.too_many", "refuse", "there are 65,537 snapshots, beyond the file", {"nb_snapshots": 65537, "snapshots_offset": 1 << 40}, LIMIT),
-)  # fmt: skip
+)
 
 _HEADER_3 = (
     Row("incompatible_features.dirty", None, "the image was not closed", {"incompatible_features": 1}, _OPEN),
@@ -92,7 +92,7 @@ _HEADER_3 = (
     Row("compression_type.unannounced", "refuse", "compression_type is 1, without its feature", {"compression_type": 1}),
     Row("compression_type.zero", "refuse", "compression_type is 0, with its feature", {"incompatible_features": 8}),
     Row("compression_type.unknown", "refuse", "compression_type is 2", {"incompatible_features": 8, "compression_type": 2}),
-)  # fmt: skip
+)
 
 _L1 = (
     Row("entry0.zero", "accept", "no L2 table: the disk is zeros", {"entry0": 0}),
@@ -101,7 +101,7 @@ _L1 = (
     Row("entry0.beyond", "refuse", "an L2 table is beyond the file", {"entry0": qcow2.OFLAG_COPIED | 1 << 40}),
     Row("entry0.on_l1", None, "an L2 table is the L1 table", {"entry0": qcow2.OFLAG_COPIED | 0x3000}, f"{MAPPING}; QEMU reads it"),
     Row("entry1.same", None, "two L1 entries have one L2 table", {"entry1": qcow2.OFLAG_COPIED | _L2_AT}, f"{MAPPING}; QEMU reads it"),
-)  # fmt: skip
+)
 
 _L2 = (
     Row("entry0.zero", "accept", "a cluster is not stored", {"entry0": 0}),
@@ -110,4 +110,4 @@ _L2 = (
     Row("entry0.unaligned", "refuse", "a cluster starts within a cluster", {"entry0": qcow2.OFLAG_COPIED | _DATA_AT + 512}),
     Row("entry0.compressed_garbage", "refuse", "a compressed cluster is no such thing", {"entry0": qcow2.OFLAG_COMPRESSED | _DATA_AT}),
     Row("entry0.compressed_beyond", "refuse", "a compressed cluster is beyond the file", {"entry0": qcow2.OFLAG_COMPRESSED | 1 << 40}),
-)  # fmt: skip
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from imgwriter.fuzz.deviation import Deviation
@@ -32,31 +32,36 @@ class Row(NamedTuple):
 
 
 def deviations_of(
-    kind: str, records: Iterable[str], base: Callable[[], Image], section: str, rows: Iterable[Row]
+    kind: str,
+    records: Sequence[str],
+    base: Callable[[], Image],
+    section: str,
+    rows: Iterable[Row],
+    called: str | None = None,
 ) -> Iterator[Deviation]:
     """Yield the deviations of a table.
 
     Args:
         kind: The kind of image.
-        records: The records that are set, all in the same way; the first gives the deviation its name.
+        records: The records that are set, all in the same way.
         base: Makes the image that is right.
         section: Where the rules stand.
         rows: The table.
+        called: What the records are called in a deviation's name; the first one's name if not given.
     """
-    names = tuple(records)
     for row in rows:
         yield Deviation(
-            f"{kind}.{names[0]}.{row.name}",
+            f"{kind}.{called or records[0]}.{row.name}",
             row.section or section,
             row.description,
             row.verdict,
             base,
-            _setter(names, row.fields),
+            _setter(records, row.fields),
             row.sealed,
         )
 
 
-def _setter(names: tuple[str, ...], fields: Fields) -> Callable[[Any], Any]:
+def _setter(names: Sequence[str], fields: Fields) -> Callable[[Any], Any]:
     def change(image: Image) -> Image:
         for name in names:
             image = image.with_record(name, **fields)

@@ -26,38 +26,16 @@ def vhd_deviations() -> Iterator[Deviation]:
     """Yield them: a footer alone, both, the header, the table, a fixed disk's footer."""
     yield from deviations_of("vhd", ["footer"], vhd_file, FOOTER, _LAST_FOOTER)
     yield from deviations_of("vhd", ["copy"], vhd_file, FOOTER, _FIRST_FOOTER)
-    yield from (
-        Deviation(
-            d.name.replace(".footer.", ".footers.", 1),
-            d.section,
-            d.description,
-            d.verdict,
-            d.base,
-            d.change,
-            d.sealed,
-        )
-        for d in deviations_of("vhd", ["footer", "copy"], vhd_file, FOOTER, _BOTH_FOOTERS)
-    )
+    yield from deviations_of("vhd", ["footer", "copy"], vhd_file, FOOTER, _BOTH_FOOTERS, "footers")
     yield from deviations_of("vhd", ["header"], vhd_file, HEADER, _HEADER)
     yield from deviations_of("vhd", ["bat"], vhd_file, BAT, _BAT)
-    yield from (
-        Deviation(
-            d.name.replace(".footer.", ".fixed.", 1),
-            d.section,
-            d.description,
-            d.verdict,
-            d.base,
-            d.change,
-            d.sealed,
-        )
-        for d in deviations_of("vhd", ["footer"], fixed_vhd_file, FOOTER, _FIXED)
-    )
+    yield from deviations_of("vhd", ["footer"], fixed_vhd_file, FOOTER, _FIXED, "fixed")
     rows = (
         ("size.no_footer", "backup", "the file ends before its footer", lambda f: f.with_size(f.size - 512)),
         ("size.within_header", "refuse", "the file ends within the dynamic header", lambda f: f.with_size(1024)),
         ("size.one_more", "backup", "there is a byte after the footer", lambda f: f.with_size(f.size + 1)),
         ("footers.lost", "refuse", "both footers are zeros", _without_footers),
-    )  # fmt: skip
+    )
     yield from of_images("vhd", vhd_file, FOOTER, rows)  # type: ignore[arg-type]
 
 
@@ -75,7 +53,7 @@ _LAST_FOOTER = (
     Row("checksum.complement", "backup", "the footer's checksum is not complemented", {"checksum": 0x105C}, sealed=False),
     Row("unique_id.differs", None, "footer and copy have other identifiers, both valid", {"unique_id": bytes(16)}, FOOTER + _SILENT),
     Row("current_size.differs", None, "footer and copy say other sizes, both valid", {"current_size": 1 << 20}, FOOTER + _SILENT),
-)  # fmt: skip
+)
 
 _FIRST_FOOTER = (
     Row("cookie.zero", "accept", "the copy's cookie is zeros", {"cookie": bytes(8)}),
@@ -101,7 +79,7 @@ _BOTH_FOOTERS = (
     Row("disk_type.differencing", "refuse", "the disk is a difference to another, which is not named", {"disk_type": 4}),
     Row("disk_type.fixed", "refuse", "the disk is said to be fixed, and is larger than the file", {"disk_type": 2}),
     Row("saved_state.set", "accept", "the machine was suspended", {"saved_state": 1}),
-)  # fmt: skip
+)
 
 _HEADER = (
     Row("cookie.zero", "refuse", "the cookie is zeros", {"cookie": bytes(8)}),
@@ -119,7 +97,7 @@ _HEADER = (
     Row("block_size.no_power", "refuse", "block_size is 3 MiB, no power of two", {"block_size": 3 << 20}),
     Row("block_size.too_large", "refuse", "a block is larger than the file", {"block_size": 1 << 30}),
     Row("parent_unique_id.set", "accept", "a parent is named, and not needed", {"parent_unique_id": bytes(range(16))}),
-)  # fmt: skip
+)
 
 _BAT = (
     Row("entry0.unused", "accept", "no block is stored", {"entry0": vhd.UNUSED}),
@@ -128,7 +106,7 @@ _BAT = (
     Row("entry0.largest", "refuse", "a block is at sector 2^32 - 2", {"entry0": _MOST_32 - 1}),
     Row("entry0.one_late", None, "a block ends in the footer", {"entry0": 5}, BAT + _SILENT),
     Row("entry1.same", None, "two entries have one block", {"entry1": 4}, BAT + _SILENT),
-)  # fmt: skip
+)
 
 _FIXED = (
     Row("checksum.zero", "refuse", "a fixed disk's footer has checksum 0", {"checksum": 0}, sealed=False),
@@ -137,4 +115,4 @@ _FIXED = (
     Row("current_size.less", "accept", "a fixed disk is smaller than the file", {"current_size": 32 << 10}),
     Row("current_size.more", "refuse", "a fixed disk is larger than the file", {"current_size": 1 << 20}),
     Row("disk_type.dynamic", "refuse", "a fixed disk is said to be dynamic", {"disk_type": 3}),
-)  # fmt: skip
+)
