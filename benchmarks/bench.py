@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import booting
 import containers
 from measure import Contestant, MiB, imgwriter, measure, median, memory, rounds, share, verdict
 
@@ -45,7 +46,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="imgwriter beside mke2fs -d, tar, a loop mount with cp, and qemu-img"
     )
-    parts = ("raw", "containers", "convert", "nix")
+    parts = ("raw", "containers", "convert", "nix", "boot")
     parser.add_argument("--only", choices=parts, help="one part (default all)")
     parser.add_argument(
         "--tree",
@@ -64,7 +65,9 @@ def _run(arguments: argparse.Namespace, work: Path) -> None:
     runs = min(arguments.runs, 3) if arguments.quick else arguments.runs
     if arguments.only in (None, "nix"):
         _closure(work, 100_000 // small, 1000 // small, runs)
-    if arguments.only == "nix":
+    if arguments.only in (None, "boot"):
+        booting.booting(work, runs)
+    if arguments.only in ("nix", "boot"):
         return
     for name in arguments.tree or [OWN]:
         tree, kind = (work / "share", "share") if name == OWN else (Path(name), "existing")
