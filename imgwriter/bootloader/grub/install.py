@@ -7,7 +7,7 @@
     both        boot/grub/PLATFORM/*.mod, *.lst, boot/grub/grub.cfg on the root
 
 The prefix is ``(,gpt2)/boot/grub``: the root partition by its number, on the disk that the firmware has
-booted from. So a second disk with a copy of the image does not confuse it, as a search by UUID would.
+booted from. So nothing is searched for, and GRUB reads its own disk where a copy of it is in the machine too.
 """
 
 from __future__ import annotations
