@@ -301,8 +301,8 @@ async def _first(
     """Wait until one of ``ways`` is done, or one of ``raising`` raises; return what is done.
 
     Nothing is done when it is late. What progress raises comes out of the latter, and ends the guest like
-    anything else. That they end says nothing: QEMU closes its sockets one after the other, and why it ends may
-    still be on its way in another.
+    anything else. That they end says nothing: QEMU closes its sockets one by one, and the reason of its end
+    may be on its way in another.
     """
     deadline = time.monotonic() + timeout
     pending = ways | raising
