@@ -149,7 +149,8 @@ def _parts(disk: OpenedDisk, regions: Sequence[Region]) -> Iterator[Part]:
                 parts[-1] = parts[-1]._replace(end=region.end)
             else:
                 name = names[region.area]
-                parts.append(Part(region.start, region.end, Category.FREE, name, name, region.area))
+                short = f"partition {region.area}" if region.area else name
+                parts.append(Part(region.start, region.end, Category.FREE, name, short, region.area))
         else:
             category = OF_KIND[region.kind]
             parts.append(Part(region.start, region.end, category, region.title, str(region.kind), None))

@@ -21,6 +21,10 @@
     kinds[i] = data.runs[3 * i + 1];
     names[i] = data.runs[3 * i + 2];
   }
+  // What a path finds first: files, then directories, then what belongs to them.
+  const RANKS = { file: 0, fragment: 0, unwritten: 0, directory: 1 };
+  const ranks = new Uint8Array(labels.length).fill(2);
+  for (let i = 0; i < count; i++) ranks[names[i]] = RANKS[data.kinds[kinds[i]][0]] ?? 2;
   const kindName = (i) => data.kinds[kinds[i]][2];
 
   const indexAt = (offset) => {
@@ -115,7 +119,7 @@
         run.x = LABELS + (run.start - low) * factor;
         run.width = Math.max((run.end - run.start) * factor, 0.75);
         element("rect", {
-          class: `run ${kind}${tint}${lit} sep`, "data-run": shown.length,
+          class: `run ${kind}${tint}${lit}${kind === "file" || kind === "fragment" ? " sep" : ""}`, "data-run": shown.length,
           x: run.x.toFixed(2), y: row * STEP, width: run.width.toFixed(2), height: HEIGHT,
         }, map);
         shown.push(run);
@@ -315,9 +319,11 @@
       return;
     }
     let hits = 0;
-    for (let i = 0; i < lower.length; i++) {
-      if (!lower[i].includes(wanted)) continue;
-      if (hits++ < MOST_FOUND) button(found.appendChild(document.createElement("li")), labels[i], () => select(i));
+    for (let rank = 0; rank < 3; rank++) {
+      for (let i = 0; i < lower.length; i++) {
+        if (ranks[i] !== rank || !lower[i].includes(wanted)) continue;
+        if (hits++ < MOST_FOUND) button(found.appendChild(document.createElement("li")), labels[i], () => select(i));
+      }
     }
     if (hits === 0 || hits > MOST_FOUND) {
       const more = found.appendChild(document.createElement("li"));

@@ -158,6 +158,15 @@ def test_a_partition_is_opened_from_the_bars(shown: Page) -> None:
     assert shown.text("#about h2") == "EFI/BOOT/BOOTX64.EFI"
 
 
+def test_files_are_found_before_what_belongs_to_them(shown: Page) -> None:
+    """etc/motd has a block of attributes, which stands before it on the disk and in the alphabet."""
+    search(shown, "etc/motd")
+    assert shown.value("[...document.querySelectorAll('#found button')].map(b => b.textContent)") == [
+        "etc/motd",
+        "extended attributes, etc/motd",
+    ]
+
+
 def test_the_keyboard_reaches_everything(shown: Page) -> None:
     shown.value("document.getElementById('map').focus()")
     shown.press("ArrowRight", 39)
