@@ -32,6 +32,7 @@ _BOOTSPEC = "org.nixos.bootspec.v1"
 _SPECIALISATIONS = "org.nixos.specialisation.v1"
 _SYSTEMD_BOOT = "org.nixos.systemd-boot"
 _LIMIT = 16 << 20
+_PATH_MAX = 4096  # include/uapi/linux/limits.h
 
 _PROFILE = b"nix/var/nix/profiles/system"
 _GENERATION = re.compile(rb"system-([0-9]+)-link")
@@ -236,7 +237,10 @@ def _name(value: str) -> str:
 
 
 def _path(value: object) -> bytes:
-    return _string(value).encode("utf-8", "surrogateescape").lstrip(b"/")
+    path = _string(value).encode("utf-8", "surrogateescape").lstrip(b"/")
+    if len(path) >= _PATH_MAX:
+        raise ValueError(f"a path has {len(path):,} bytes, the kernel takes {_PATH_MAX:,}")
+    return path
 
 
 def _installer(root: Inode, target: Target) -> tuple[bytes, str]:

@@ -1,7 +1,7 @@
 """Put a loader's files into a tree: on ext4 as they are named, on FAT without regard to case.
 
-A file that is there already is never replaced: either it is kept, because it says what its owner wants
-(grub.cfg, loader.conf), or the build is refused, because two loaders cannot have one name.
+A file that is there already is kept where it says what its owner wants (grub.cfg, loader.conf), and replaced
+where it is the loader's own (GRUB's modules); else the build is refused: two loaders cannot have one name.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from imgwriter.bootloader.target import DEFAULT_TIMEOUT, LoaderOptions, Target
 from imgwriter.disk import Role
 from imgwriter.errors import SourceError, SpecError, show
 from imgwriter.tree.inventory import Inode
-from imgwriter.tree.lookup import Lookup
+from imgwriter.tree.lookup import MAX_SYMLINKS, Lookup
 
 NAME = "systemd-boot"
 TABLES = ("efi", "efixbootldr", "hybrid")
@@ -212,7 +212,7 @@ def _nixos_file(root: Inode, path: bytes, builder: Builder) -> tuple[bytes, Inod
 
 def _real_path(root: Inode, path: bytes) -> bytes:
     """Return the path without symlinks of what a path in the tree leads to."""
-    for _ in range(_MAX_LINKS):
+    for _ in range(MAX_SYMLINKS):
         names = path.strip(b"/").split(b"/")
         for count in range(1, len(names) + 1):
             holder = Lookup(root).follow(names[: count - 1])
@@ -225,9 +225,6 @@ def _real_path(root: Inode, path: bytes) -> bytes:
         else:
             return b"/".join(names)
     raise SourceError(f"{show(path)} goes round in a loop of symlinks; correct the tree", path)
-
-
-_MAX_LINKS = 40
 
 
 # Both

@@ -274,6 +274,7 @@ def test_a_system_that_is_not_whole(missing):
         json.dumps(bootspec(label="two\nlines")).encode(),
         json.dumps({**bootspec(), "org.nixos.specialisation.v1": {"a/b": bootspec()}}).encode(),
         json.dumps({**bootspec(), "org.nixos.specialisation.v1": []}).encode(),
+        json.dumps(bootspec(kernel="/a" * 2049)).encode(),
     ],
     ids=len,
 )  # fmt: skip
