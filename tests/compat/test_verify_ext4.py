@@ -281,6 +281,16 @@ def _place(rng: random.Random, image: bytearray, block: int) -> int:
 
 # --- what is noted ---
 
+
+def test_bad_blocks_are_noted(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad").write_text("5000\n5001\n9000\n")
+    path = mke2fs(tmp_path / "image", f"-t ext4 -b 1024 -l {tmp_path}/bad", tree)
+    e2fsck.check(path)
+    result = verify(path)
+    assert result.findings == ()
+    assert [note.found for note in result.notes] == ["3 bad blocks"]
+
+
 NOTED: dict[str, Callable[[Path], object]] = {
     "quota": lambda path: mke2fs(path, "-t ext4 -O quota"),
     "project": lambda path: mke2fs(path, "-t ext4 -O project"),

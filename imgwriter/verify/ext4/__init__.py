@@ -36,7 +36,8 @@ from imgwriter.verify.ext4.links import verify_links
 from imgwriter.verify.ext4.orphans import find_orphans
 from imgwriter.verify.ext4.special import special_checks, verify_mmp
 from imgwriter.verify.ext4.subject import Subject
-from imgwriter.verify.ext4.superblock import find_superblock, verify_superblock
+from imgwriter.verify.ext4.superblock import find_superblock
+from imgwriter.verify.ext4.superblock_rules import verify_superblock
 from imgwriter.verify.ext4.usage import OF_THE_FILE_SYSTEM, Usage
 from imgwriter.verify.remarks import Remarks
 from imgwriter.verify.values import Result

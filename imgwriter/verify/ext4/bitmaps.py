@@ -38,7 +38,8 @@ from imgwriter.units import div_ceil
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.descriptors import structure_of
 from imgwriter.verify.ext4.subject import Subject
-from imgwriter.verify.ext4.superblock import STRUCTURE, count_of
+from imgwriter.verify.ext4.superblock import STRUCTURE
+from imgwriter.verify.ext4.superblock_rules import count_of
 from imgwriter.verify.ext4.usage import ones
 
 

@@ -18,19 +18,13 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from imgwriter.ext4 import features as f
 from imgwriter.ext4.block_map import max_blocks
 from imgwriter.ext4.format import (
     EXT4_BAD_INO,
     EXT4_BG_INODE_UNINIT,
-    EXT4_CASEFOLD_FL,
     EXT4_EA_INODE_FL,
     EXT4_ENCRYPT_FL,
-    EXT4_EXTENTS_FL,
-    EXT4_HUGE_FILE_FL,
-    EXT4_IMAGIC_FL,
     EXT4_INDEX_FL,
-    EXT4_INLINE_DATA_FL,
     EXT4_RESIZE_INO,
     EXT4_VERITY_FL,
 )
@@ -40,27 +34,15 @@ from imgwriter.units import div_ceil
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.extents import ExtentWalk
 from imgwriter.verify.ext4.indirect import BlockMapWalk, little_endian
+from imgwriter.verify.ext4.inode_rules import KINDS, Rule, field_rules, late_times, removed_rules
 from imgwriter.verify.ext4.mapping import Mapping
-from imgwriter.verify.ext4.record import Record, decode, possible_extra
+from imgwriter.verify.ext4.record import Record, decode
 from imgwriter.verify.ext4.subject import Subject
-from imgwriter.verify.ext4.xattrs import Attributes
+from imgwriter.verify.ext4.xattrs import EXT4_XATTR_SIZE_MAX, Attributes
 
 I_BLOCK_SIZE = 60
 _CHUNK_INODES = 256
-_NANOSECONDS = 10**9
-_KINDS = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK}
 _WITH_CONTENT = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
-_FLAG_NEEDS: tuple[tuple[int, str, f.Flag], ...] = (
-    (EXT4_EXTENTS_FL, "EXTENTS", f.Incompat.EXTENTS),
-    (EXT4_INDEX_FL, "INDEX", f.Compat.DIR_INDEX),
-    (EXT4_INLINE_DATA_FL, "INLINE_DATA", f.Incompat.INLINE_DATA),
-    (EXT4_HUGE_FILE_FL, "HUGE_FILE", f.RoCompat.HUGE_FILE),
-    (EXT4_EA_INODE_FL, "EA_INODE", f.Incompat.EA_INODE),
-    (EXT4_IMAGIC_FL, "IMAGIC", f.Compat.IMAGIC_INODES),
-    (EXT4_ENCRYPT_FL, "ENCRYPT", f.Incompat.ENCRYPT),
-    (EXT4_CASEFOLD_FL, "CASEFOLD", f.Incompat.CASEFOLD),
-    (EXT4_VERITY_FL, "VERITY", f.RoCompat.VERITY),
-)
 
 
 class Directory(NamedTuple):
@@ -136,29 +118,23 @@ class InodePass:
             self._blocks(inode, 0)  # of its fields only the map means something
             return
         if not fields.links_count and number not in subject.orphans:
-            self._removed(inode)
+            self._apply(inode, removed_rules(inode, sb))
             return
         if number < sb.first_inode and not fields.mode:
             self._blocks(inode, 0)
             return
         subject.inodes[number] = fields.mode | fields.links_count << 16
-        self._fields(inode)
-        if not possible_extra(fields.extra_isize, sb.inode_size) and sb.inode_size > 128:
-            room = sb.inode_size - 128
-            self._find(inode, "i_extra_isize", f"a multiple of 4 up to {room}", f"{fields.extra_isize}")
+        self._apply(inode, field_rules(inode, sb, number in subject.orphans))
+        for name in late_times(inode):
+            found = "2310 or later, or by an old kernel before 1970"
+            subject.remarks.note(inode.where, name, offset, "a time before 2310", found, sections.INODES)
         inline_data, elsewhere = self._attributes.check(inode)
         self._content(inode, inline_data, elsewhere)
 
-    def _removed(self, inode: Record) -> None:
-        """Check when an inode without links was removed; an inode's number there is of a list of orphans."""
-        sb, dtime = self._subject.superblock, inode.fields.dtime
-        if inode.fields.mode and not dtime and inode.number >= sb.first_inode:
-            self._find(inode, "i_dtime", "the time of its removal, as it has no links", "0")
-        times = (sb.fields["s_wtime"], sb.fields["s_mkfs_time"], sb.fields["s_mtime"] or sb.inodes + 1)
-        if 0 < dtime < sb.inodes < min(times):
-            self._find(
-                inode, "i_dtime", "a time, as it is in no list of orphans", f"{dtime:,}", sections.ORPHAN
-            )
+    def _apply(self, inode: Record, rules: Iterator[Rule]) -> None:
+        """Make a finding of each rule that is broken."""
+        for rule in rules:
+            self._find(inode, rule.field, rule.expected, rule.found)
 
     def _checksum(self, inode: Record) -> None:
         seed = self._subject.seed
@@ -172,44 +148,6 @@ class InodePass:
         if stored != computed:
             expected = f"{computed:#x}, as its bytes give"
             self._find(inode, "i_checksum", expected, f"{stored:#x}", sections.CHECKSUMS)
-
-    def _fields(self, inode: Record) -> None:
-        """Check what stands in the inode alone."""
-        fields, sb = inode.fields, self._subject.superblock
-        if inode.kind not in _KINDS:
-            self._find(inode, "i_mode", "a type of file", f"{fields.mode:#o}")
-        if fields.links_count and fields.dtime and inode.number not in self._subject.orphans:
-            self._find(inode, "i_dtime", f"0 with {fields.links_count} links", f"{fields.dtime:,}")
-        for flag, name, feature in _FLAG_NEEDS:
-            if inode.has(flag) and not sb.features.has(feature):
-                expected = f"no {name} without {f.name_of(feature)}"
-                self._find(inode, "i_flags", expected, f"{fields.flags:#x}")
-        for name, value, unused in (
-            ("i_obso_faddr", fields.obso_faddr, True),
-            ("l_i_blocks_high", fields.blocks_high, not sb.features.has(f.RoCompat.HUGE_FILE)),
-            ("l_i_file_acl_high", fields.file_acl_high, not sb.features.has(f.Incompat.BIT64)),
-            ("i_size_high", fields.size_high, inode.kind == stat.S_IFDIR and inode.size >> 32 == 0),
-        ):
-            if value and unused:
-                self._find(inode, name, "0, as it is not used", f"{value:,}")
-        if inode.has(EXT4_INDEX_FL) and inode.kind != stat.S_IFDIR:
-            self._find(inode, "i_flags", "no INDEX but in a directory", f"{fields.flags:#x}")
-        if inode.inline and inode.extents:
-            self._find(inode, "i_flags", "EXTENTS or INLINE_DATA, not both", f"{fields.flags:#x}")
-        for name, low, extra in (
-            ("i_ctime_extra", fields.ctime, fields.ctime_extra),
-            ("i_mtime_extra", fields.mtime, fields.mtime_extra),
-            ("i_atime_extra", fields.atime, fields.atime_extra),
-            ("i_crtime_extra", fields.crtime, fields.crtime_extra),
-        ):
-            if extra >> 2 >= _NANOSECONDS and not inode.has(EXT4_EA_INODE_FL):
-                self._find(inode, name, f"{_NANOSECONDS - 1:,} nanoseconds at most", f"{extra >> 2:,}")
-            elif extra & 3 == 3 and low >> 31:
-                # What kernels before 3.14 wrote for a time before 1970.
-                found = "2310 or later, or by an old kernel before 1970"
-                self._subject.remarks.note(
-                    inode.where, name, inode.offset, "a time before 2310", found, sections.INODES
-                )
 
     # --- what an inode has: blocks, inline data, a target, a device ---
 
@@ -245,7 +183,8 @@ class InodePass:
         else:
             self._file_size(inode, mapping)
             if inode.has(EXT4_EA_INODE_FL):
-                blocks = self._read(mapping, div_ceil(inode.size, self._subject.superblock.block_size))
+                size = min(inode.size, EXT4_XATTR_SIZE_MAX)
+                blocks = self._read(mapping, div_ceil(size, self._subject.superblock.block_size))
                 self._attributes.add_value(inode, b"".join(blocks))
 
     def _read(self, mapping: Mapping, count: int) -> list[bytes]:
@@ -273,6 +212,7 @@ class InodePass:
                 self._subject.remarks.note(
                     inode.where, "i_block", inode.offset, "none", found, sections.SPECIAL
                 )
+            self._subject.usage.add(inode.number, mapping.runs)
             return mapping
         if inode.number == EXT4_RESIZE_INO and inode.number in self._special:
             return mapping  # most of its blocks are the file system's own
@@ -317,7 +257,7 @@ class InodePass:
 
     def _special_file(self, inode: Record, elsewhere: int) -> None:
         """Check a device, a pipe or a socket: no content, and a number in two words at most."""
-        if inode.kind not in _KINDS:
+        if inode.kind not in KINDS:
             return
         if inode.size:
             self._find(inode, "i_size", "0, as it has no content", f"{inode.size:,}")

@@ -35,6 +35,8 @@ from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.record import Record
 from imgwriter.verify.ext4.subject import Subject
 
+EXT4_XATTR_SIZE_MAX = 1 << 24
+"""Bytes of the largest value."""
 _END = 4
 _CHECKSUM_AT = 16
 _KNOWN = range(1, 10)
@@ -259,6 +261,9 @@ class Attributes:
         """
         superblock = self._subject.superblock
         seed = superblock.seed if superblock.seed is not None else fs_seed(superblock.uuid)
+        if inode.size > EXT4_XATTR_SIZE_MAX:
+            expected = f"{EXT4_XATTR_SIZE_MAX:,} at most"
+            self._find(inode.where, "i_size", inode.offset, expected, f"{inode.size:,}", sections.EA_INODE)
         computed = crc32c(content[: inode.size], seed)
         if computed != inode.fields.atime:
             expected = f"{computed:#010x}, the value's crc32c"

@@ -420,11 +420,12 @@ def test_a_file_on_the_inode_table() -> None:
     assert (f"ext4 inode {number(image, b'file')}", "i_block") in found(image)
 
 
-def test_bad_blocks_are_noted() -> None:
+def test_bad_blocks_are_in_use_and_noted() -> None:
     image = made("", "ext2")
     put(image, inode_at(image, 1) + 0x28, "<I", 9000)
     result = verify(image)
     assert [n.structure for n in result.notes] == ["ext4 inode 1"]
+    assert "1 blocks in use and not marked, the first 9,000" in {f.found for f in result.findings}
     put(image, inode_at(image, 1) + 0x28, "<I", 1 << 30)
     assert ("ext4 inode 1, block map", "i_block") in found(image)
 
