@@ -82,6 +82,11 @@ def _check_contents(file_system: FileSystem, remarks: Remarks, progress: Progres
     check_fsinfo(file_system, free, remarks)
     walk = Walk(file_system, remarks, _teller(progress, layout, free))
     walk.run()
+    if walk.chains.crossed:
+        # The tree once more, for the names of those that had the clusters first.
+        again = Walk(file_system, Remarks(_SECTION), lambda _claimed: None, walk.chains.crossed)
+        again.run()
+        walk.chains.say_crossed(again.chains.owners)
     check_lost(table, walk.chains.claims, remarks, exact=walk.chains.exact)
     _check_label(file_system, walk.labels, remarks)
 

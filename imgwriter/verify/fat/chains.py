@@ -10,6 +10,7 @@ Spec: FAT specification, 4 and 6.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, TypeAlias
 
 from imgwriter.errors import show
@@ -18,7 +19,7 @@ from imgwriter.fat.reader import FileSystem
 from imgwriter.fat.structures import ShortEntry
 from imgwriter.units import div_ceil
 from imgwriter.verify.fat.entries import ENTRY, Flaw, first_cluster
-from imgwriter.verify.remarks import Remarks
+from imgwriter.verify.remarks import MOST_ALIKE, Remarks
 
 CHAINS = "FAT specification, 4"
 
@@ -55,15 +56,21 @@ class Chains:
         claims: The clusters that are in some chain so far.
         claimed: How many they are.
         exact: Whether none of them is free or bad by its own entry.
+        crossed: Clusters at which a chain runs into another's, with the paths that do.
+        owners: The paths in whose chains the clusters of ``watch`` are: what a second walk is for.
     """
 
-    def __init__(self, file_system: FileSystem, remarks: Remarks) -> None:
+    def __init__(self, file_system: FileSystem, remarks: Remarks, watch: Collection[int] = ()) -> None:
         self.layout = file_system.layout
         self.table = file_system.table
         self.remarks = remarks
         self.claims = Claims()
         self.claimed = 0
         self.exact = True
+        self.crossed: dict[int, list[Path]] = {}
+        self.owners: dict[int, Path] = {}
+        self._watch = watch
+        self._crossings = 0
 
     def chain(self, path: Path, first: int, offset: int) -> Runs:
         """Follow a chain, as far as it goes, and say why it has no end where it has none.
@@ -73,16 +80,17 @@ class Chains:
             first: Its first cluster.
             offset: Where the directory entry is that leads to it, in bytes from the start of the disk.
         """
-        runs, stop = self._follow(first)
+        runs, stop = self._follow(path, first)
         if stop is not None:
             self._stopped(path, runs, stop, offset)
         return runs
 
     def root(self, first: int) -> Runs:
         """Follow the chain of FAT32's root; a first cluster that is none was found in the boot sector."""
-        runs, stop = self._follow(first)
+        path = Path(None, b"", 0)
+        runs, stop = self._follow(path, first)
         if stop is not None and stop.cluster:
-            self._stopped(Path(None, b"", 0), runs, stop, 0)
+            self._stopped(path, runs, stop, 0)
         return runs
 
     def file(self, path: Path, entry: ShortEntry, offset: int) -> None:
@@ -92,7 +100,7 @@ class Chains:
             if size:
                 self.find(path, Flaw("DIR_FstClusLO", "a cluster", f"0, for {size:,} bytes", ENTRY), offset)
             return
-        runs, stop = self._follow(first)
+        runs, stop = self._follow(path, first)
         if stop is not None:
             self._stopped(path, runs, stop, offset)
         needed, held = div_ceil(size, self.layout.cluster_size), count(runs)
@@ -107,9 +115,23 @@ class Chains:
         structure = f"FAT entry {path}"
         remark(structure, flaw.field, offset + flaw.at, flaw.expected, flaw.found, flaw.section)
 
-    def _follow(self, first: int) -> tuple[Runs, Stop | None]:
+    def say_crossed(self, owners: Mapping[int, Path]) -> None:
+        """Make the findings of cross links.
+
+        Args:
+            owners: The paths that had the clusters before.
+        """
+        for cluster, paths in self.crossed.items():
+            found = f"cluster {cluster:,} in a cross link: {owners.get(cluster, 'another chain')} has it too"
+            for path in paths:
+                self._say(path, cluster, "", "each cluster in one chain", found)
+
+    def _follow(self, path: Path, first: int) -> tuple[Runs, Stop | None]:
         runs, stop = self.table.follow(first, self.claims)
         self.claimed += count(runs)
+        for cluster in self._watch:
+            if cluster not in self.owners and any(low <= cluster < high for low, high in runs):
+                self.owners[cluster] = path
         return runs, stop
 
     def _stopped(self, path: Path, runs: Runs, stop: Stop, offset: int) -> None:
@@ -120,15 +142,23 @@ class Chains:
             flaw = Flaw("DIR_FstClusLO", f"a cluster, {clusters}", f"{stop.value:,}", CHAINS)
             self.find(path, flaw, offset)
             return
-        if stop.again:
-            own = any(low <= stop.cluster < high for low, high in runs)
-            what = "a loop: its own chain has it already" if own else "a cross link: another chain has it too"
-            field, expected, found = "", "each cluster in one chain", f"cluster {stop.cluster:,} in {what}"
-        else:
+        if not stop.again:
             self.exact = False
-            field, expected = f"FAT[{stop.cluster:,}]", f"{clusters}, or an end mark"
             found = f"{stop.value:#x}{_meaning(stop.value, table.end_mark)}"
-        where = table.offset(stop.cluster)
+            self._say(path, stop.cluster, f"FAT[{stop.cluster:,}]", f"{clusters}, or an end mark", found)
+        elif any(low <= stop.cluster < high for low, high in runs):
+            found = f"cluster {stop.cluster:,} in a loop: its own chain has it already"
+            self._say(path, stop.cluster, "", "each cluster in one chain", found)
+        elif self._crossings < MOST_ALIKE:
+            self._crossings += 1
+            self.crossed.setdefault(stop.cluster, []).append(path)
+        else:
+            self._say(
+                path, stop.cluster, "", "each cluster in one chain", f"cluster {stop.cluster:,} in others too"
+            )
+
+    def _say(self, path: Path, cluster: int, field: str, expected: str, found: str) -> None:
+        where = self.table.offset(cluster)
         self.remarks.find(f"FAT chain of {path}", field, where, expected, found, CHAINS)
 
 

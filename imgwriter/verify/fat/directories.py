@@ -13,7 +13,7 @@ Spec: FAT specification, 4 (chains), 6 (directories), 7 (long names).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from imgwriter.errors import show
@@ -64,18 +64,25 @@ class Walk:
         file_system: The volume.
         remarks: What is wrong goes there.
         told: Called with the clusters claimed so far, after each directory.
+        watch: Clusters whose owners are looked for.
 
     Attributes:
         chains: Those of the tree, once :meth:`run` is through.
         labels: Volume labels of the root directory.
     """
 
-    def __init__(self, file_system: FileSystem, remarks: Remarks, told: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        file_system: FileSystem,
+        remarks: Remarks,
+        told: Callable[[int], None],
+        watch: Collection[int] = (),
+    ) -> None:
         self.layout = file_system.layout
         self.window = file_system.window
         self.remarks = remarks
         self.told = told
-        self.chains = Chains(file_system, remarks)
+        self.chains = Chains(file_system, remarks, watch)
         self.labels: list[bytes] = []
         self._pending: list[_Directory] = []
 

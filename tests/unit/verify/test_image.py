@@ -14,6 +14,7 @@ from imgwriter.units import MiB
 from imgwriter.verify import report
 from imgwriter.verify.image import Report, verify_image
 from tests.building import build
+from tests.oracles.tools import ROOT
 from tests.unit.readers.images import footer, put, qcow2, vdi
 from tests.unit.verify.volumes import FatVolume
 
@@ -265,6 +266,14 @@ def test_the_json_document(tmp_path: Path, capsysbinary: pytest.CaptureFixture[b
         "found": "cluster 100 lost",
         "section": "FAT specification, 4",
     }
+
+
+def test_the_json_document_is_described(tmp_path: Path) -> None:
+    document = report.document(verified(tmp_path / "image", FatVolume(12).link(100, 0xFFF).image), "0")
+    manual = (ROOT / "docs/command-line.md").read_text().partition("## imgwriter verify")[2]
+    layer = document["layers"][1]
+    for name in (*document, *layer, *layer["findings"][0]):
+        assert f"`{name}" in manual or f".{name}" in manual, name
 
 
 def test_what_cannot_be_read_has_status_2(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
