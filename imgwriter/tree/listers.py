@@ -28,7 +28,10 @@ from imgwriter.worker import Link, Message, Worker, forked, may_fork
 T = TypeVar("T")
 
 _BATCH = 64
-"""Directories given away at a time: so many that this process, which makes the inodes too, lists fewer."""
+"""Directories given away at a time, at most: many, since this process has the inodes to make as well."""
+
+_WORTH = 8
+"""Directories that are worth a message."""
 
 _BATCHES = 2
 """Batches that are given away and not back: the next one is there when the worker is through with one."""
@@ -80,8 +83,12 @@ class Listers(Generic[T]):
             with suppress(OutputError):  # there can be no more processes
                 if may_fork():
                     self._workers = stack.enter_context(forked([self._work], "the listing of a tree"))
-        while self._workers and len(self._todo) > _BATCH and len(self._away) < _BATCHES:
-            batch = [self._todo.popleft() for _ in range(_BATCH)]
+        while self._workers and len(self._away) < _BATCHES:
+            # Half of what there is: neither has nothing to do while the other has much.
+            size = min(_BATCH, len(self._todo) // 2)
+            if size < _WORTH:
+                return
+            batch = [self._todo.popleft() for _ in range(size)]
             self._away.append(batch)
             payload = marshal.dumps([(d.path, d.inside, tuple(d.before)) for _, d in batch])
             self._workers[0].order(Message(_LIST, 0, 0, payload))
