@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from imgwriter import Content, ImageSpec, build_image
-from imgwriter.diff import report
-from imgwriter.diff.compare import Comparison, compare_disks, compare_images, differ
+from imgwriter.diff import changes, report
+from imgwriter.diff.compare import EXAMPLES, Comparison, compare_disks, compare_images, differ
 from imgwriter.diff.ranges import Side, differing, runs, xor
 from imgwriter.errors import FormatError, SourceError, SpecError
 from imgwriter.extent import Bytes, Volume, extent
+from imgwriter.options import diff as options
 from tests.unit.diff.disks import ESP, ROOT, build_efi, changed, cli, opened, tree
 
 SUPER = ROOT + 1024
@@ -144,6 +145,12 @@ def test_a_disk_of_zeros_is_explained_by_the_other(disk: Path, tmp_path: Path) -
 
 
 # --- The command ---
+
+
+def test_the_command_line_has_all_classes() -> None:
+    """It names them itself, as it imports nothing that is heavy."""
+    assert options.CLASSES == changes.CLASSES
+    assert options.LINES == report.LINES == EXAMPLES
 
 
 def test_exit_statuses(disk: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
