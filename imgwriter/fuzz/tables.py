@@ -176,14 +176,14 @@ class GptDisk(MbrDisk):
         disk = self
         for which in COPIES:
             if which in disk.records:
-                disk = disk.with_record(which, partition_entry_array_crc32=_array_crc(disk, which))
+                disk = disk.with_record(which, partition_entry_array_crc32=array_crc(disk, which))
         for which in COPIES:
             if which in disk.records:
-                disk = disk.with_record(which, header_crc32=_header_crc(disk, which))
+                disk = disk.with_record(which, header_crc32=header_crc(disk, which))
         return disk
 
 
-def _array_crc(disk: GptDisk, which: str) -> int:
+def array_crc(disk: GptDisk, which: str) -> int:
     """Return the checksum of the entries that a header leads to.
 
     Where they cannot lie on the disk, it is that of what a reader sees whose numbers overflow: an offset of
@@ -198,7 +198,7 @@ def _array_crc(disk: GptDisk, which: str) -> int:
     return zlib.crc32(disk.volume().read(start, length))
 
 
-def _header_crc(disk: GptDisk, which: str) -> int:
+def header_crc(disk: GptDisk, which: str) -> int:
     """Return the checksum of as many bytes as the header says that it has, as far as there are any."""
     size = disk[which]["header_size"]
     start = disk.records[which].offset

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from imgwriter import gpt
-from imgwriter.fuzz.deviation import Deviation, Sight, as_declared
+from imgwriter.fuzz.crossing import sealed_crosswise
+from imgwriter.fuzz.deviation import Deviation, Sight, as_declared, uncertain
 from imgwriter.fuzz.image import Verdict
 from imgwriter.fuzz.tables import COPIES, GptDisk, gpt_disk
 
@@ -46,6 +47,7 @@ def _places() -> Iterator[Deviation]:
     yield _deviation("primary.array.in_partition", PLACE, "the primary's entries stand in a partition", "accept", lambda disk: disk.with_array("primary", 130))
     yield _deviation("primary.array.behind_backup", PLACE, "the primary's entries are the backup's", "accept", lambda disk: disk.with_record("primary", partition_entry_lba=disk["backup"]["partition_entry_lba"]))
     yield _deviation("primary.array.on_mbr", PLACE, "the primary's entries, four of them, stand on the MBR, where none has a type", "accept", _on_mbr, sees=lambda disk, verdict: [])
+    yield Deviation("gpt.primary.array.on_header", PLACE, "the primary's entries, four of them, stand on its header; checksums that cover each other are right", "accept", gpt_disk, _on_header, sealed=False, sees=uncertain)
     yield _deviation("backup.array.among_partitions", PLACE, "the backup's entries stand among the usable sectors", "accept", lambda disk: disk.with_array("backup", _FREE_LBA))
     yield _deviation("backup.array.is_primary", PLACE, "the backup's entries are the primary's", "accept", lambda disk: disk.with_record("backup", partition_entry_lba=2))
     yield _deviation("backup.array.is_primary_alone", PLACE, "the primary header is gone, and the backup's entries are the primary's", "backup", lambda disk: disk.without("primary").with_record("backup", partition_entry_lba=2))
@@ -54,6 +56,12 @@ def _places() -> Iterator[Deviation]:
 
 def _on_mbr(disk: GptDisk) -> GptDisk:
     return disk.with_record("primary", partition_entry_lba=0, number_of_partition_entries=4)
+
+
+def _on_header(disk: GptDisk) -> GptDisk:
+    """Return the disk with a header that is its own first entry: one that ends before it starts."""
+    changed = disk.with_record("primary", partition_entry_lba=1, number_of_partition_entries=4)
+    return sealed_crosswise(changed, "primary")
 
 
 def _strides() -> Iterator[Deviation]:

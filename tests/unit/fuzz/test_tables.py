@@ -11,6 +11,7 @@ import pytest
 
 from imgwriter import gpt, mbr
 from imgwriter.errors import SpecError
+from imgwriter.fuzz.crossing import sealed_crosswise
 from imgwriter.fuzz.file_systems import ext4_volume, fat32_volume
 from imgwriter.fuzz.image import PAGE, Image
 from imgwriter.fuzz.record import Field, Record, layout_of, layout_of_format
@@ -137,6 +138,15 @@ def test_entries_that_cannot_be_there_are_sealed_for_a_reader_whose_numbers_over
 ) -> None:
     disk = gpt_disk().with_record("primary", **fields).sealed()
     assert disk["primary"]["partition_entry_array_crc32"] == zlib.crc32(disk.content()[1024 : 1024 + length])
+
+
+def test_checksums_that_cover_each_other_are_both_right() -> None:
+    disk = gpt_disk().with_record("primary", partition_entry_lba=1, number_of_partition_entries=4)
+    sector = sealed_crosswise(disk, "primary").content()[512:1024]
+    header_crc, array_crc = struct.unpack_from("<I", sector, 16)[0], struct.unpack_from("<I", sector, 88)[0]
+    assert header_crc == zlib.crc32(sector[:16] + bytes(4) + sector[20:92])
+    assert array_crc == zlib.crc32(sector)
+    assert disk.sealed().content()[512:1024] != sector  # one after the other is not enough
 
 
 def test_a_chain_of_ebrs() -> None:
