@@ -61,12 +61,14 @@ class BitmapPass:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         sb = subject.superblock
-        self._inodes: Counter[int] = Counter({0: ones([(0, sb.first_inode - 1)])})  # by group, a bit for each
+        self._inodes: Counter[int] = Counter()  # by group, a bit for each
         self._directories: Counter[int] = Counter()
-        for number, packed in subject.inodes.items():
+        reserved = range(1, min(sb.first_inode, sb.inodes + 1))
+        for number in (*reserved, *subject.inodes):
             group, index = divmod(number - 1, sb.inodes_per_group)
             self._inodes[group] |= 1 << index
-            self._directories[group] += stat.S_ISDIR(packed & 0xFFFF)
+        for number, packed in subject.inodes.items():
+            self._directories[(number - 1) // sb.inodes_per_group] += stat.S_ISDIR(packed & 0xFFFF)
         self._free_blocks = 0
         self._free_inodes = 0
 
@@ -108,7 +110,7 @@ class BitmapPass:
     def _inode_bitmap(self, group: int, descriptor: Descriptor) -> None:
         subject, sb = self._subject, self._subject.superblock
         count = sb.inodes_per_group
-        used = self._inodes[group] & ones([(0, count)])
+        used = self._inodes[group]
         free = count - used.bit_count()
         self._free_inodes += free
         self._count(group, "bg_free_inodes_count", free, descriptor.free_inodes_count)
