@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from imgwriter.errors import FormatError
 from imgwriter.filedata import Amount
 from imgwriter.readers.hostfile import HostFile
-from imgwriter.verify.containers.qcow2_entries import Entries
+from imgwriter.verify.containers.qcow2_entries import DESCRIPTOR, Entries
 from imgwriter.verify.containers.qcow2_header import STRUCTURE, Tables, check_header
 from imgwriter.verify.containers.qcow2_references import (
     Difference,
@@ -59,7 +59,12 @@ def _check_tables(file: HostFile, tables: Tables, remarks: Remarks, progress: Pr
     refcounts = Refcounts(file, walk.blocks(), 1 << fields.refcount_order, walk.step)
     active = walk.l2_tables(fields.l1_table_offset, fields.l1_size, L1)
     for _, offset in active:
-        walk.count_table(offset)
+        walk.count_table(offset, active=True)
+    alone = True
+    for at in walk.packed.overlaps():
+        alone = False
+        found = "bytes that belong to two"
+        remarks.find(L2, "", at, "compressed clusters in places of their own", found, DESCRIPTOR)
     walk.count_snapshots()
     walk.count_bitmaps()
     if walk.complete:
@@ -73,7 +78,8 @@ def _check_tables(file: HostFile, tables: Tables, remarks: Remarks, progress: Pr
                 remarks.find(L2, "", at, "each cluster in one place", found, MAPPING)
     else:
         remarks.note(STRUCTURE, "", 0, "all references to be known", "refcounts that are not compared")
-    entries = Entries(walk, refcounts)
+    # A million entries for one compressed cluster would all be decompressed.
+    entries = Entries(walk, refcounts, decompress=alone)
     entries.check_l1()
     span = walk.step // walk.entry_size << walk.bits
     for index, offset in active:

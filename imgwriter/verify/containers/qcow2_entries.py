@@ -24,13 +24,14 @@ class Entries:
     Args:
         walk: Its tables.
         refcounts: What its blocks have.
+        decompress: Whether compressed clusters are decompressed.
     """
 
-    def __init__(self, walk: Walk, refcounts: Refcounts) -> None:
+    def __init__(self, walk: Walk, refcounts: Refcounts, *, decompress: bool) -> None:
         self.walk = walk
         self.refcounts = refcounts
-        self.compression = walk.tables.compression
-        kind = self.compression or qcow2.CompressionType.ZLIB
+        kind = walk.tables.compression or qcow2.CompressionType.ZLIB
+        self.decompress = decompress and walk.tables.compression is not None
         self.decoder = Decoder(walk.file, walk.bits, kind)
 
     def check_l1(self) -> None:
@@ -97,7 +98,7 @@ class Entries:
         if place.offset >= walk.file.size:
             expected = f"a place in the file's {walk.file.size:,} bytes"
             walk.find(L2, index, at, expected, f"{place.offset:,}", DESCRIPTOR)
-        elif self.compression is not None:
+        elif self.decompress:
             try:
                 self.decoder.cluster(item.entry & ~qcow2.OFLAG_COPIED)
             except FormatError as error:

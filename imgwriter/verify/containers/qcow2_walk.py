@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from imgwriter import qcow2
 from imgwriter.readers.clusters import rising
-from imgwriter.readers.hostfile import HostFile
+from imgwriter.readers.hostfile import HostFile, Used
 from imgwriter.units import align_up, div_ceil
 from imgwriter.verify.containers.qcow2_header import Tables
 from imgwriter.verify.containers.qcow2_references import References
@@ -65,6 +65,7 @@ class Walk:
     Attributes:
         references: What was referred to so far.
         sole: The part of it that should have no other reference: all but compressed clusters.
+        packed: Where compressed clusters are, but for those of snapshots.
         complete: Whether all references can be counted.
     """
 
@@ -78,6 +79,7 @@ class Walk:
         self.remarks = remarks
         self.references = References()
         self.sole = References()
+        self.packed = Used()
         self.complete = tables.complete
         self._budget = 64 * file.size
 
@@ -139,8 +141,8 @@ class Walk:
             index += 1
         return [(index, offset) for offset, index in tables.items()]
 
-    def count_table(self, offset: int) -> None:
-        """Count the references of an L2 table."""
+    def count_table(self, offset: int, *, active: bool = False) -> None:
+        """Count the references of an L2 table; ``active`` tells the disk's own from a snapshot's."""
         self._budget -= self.step
         for item in self.items(offset):
             if item.entry & qcow2.OFLAG_COMPRESSED:
@@ -148,6 +150,9 @@ class Walk:
                 if place.offset < self.file.size:
                     start = place.offset // qcow2.COMPRESSED_SECTOR * qcow2.COMPRESSED_SECTOR
                     self.refer(start, place.stop - start, shared=True)
+                    if active:
+                        # Where in its last sector it ends is not said: the next may begin there.
+                        self.packed.add(place.offset, max(place.offset + 1, place.stop - 511))
                 continue
             host = item.entry & qcow2.L2E_OFFSET_MASK
             if host and host % self.step == 0 and host < self.file.size:
