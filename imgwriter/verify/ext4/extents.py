@@ -66,6 +66,7 @@ class ExtentWalk:
                     return
         if not entries and (depth or room != ROOT_ENTRIES):
             self._find("eh_entries", offset, "1 at least", "0")
+            return
         body = content[EXTENT_HEADER.size : EXTENT_HEADER.size + entries * EXTENT.size]
         if not depth:
             for logical, length, high, low in EXTENT.iter_unpack(body):

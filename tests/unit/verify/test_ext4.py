@@ -370,6 +370,7 @@ def test_extents_in_blocks() -> None:
     """The sparse file's 100 extents are in two blocks, with an index above."""
     where = "ext4 inode {}, extent tree"
     for at, form, value, field in (
+        (2, "<H", 0, "eh_entries"),
         (12, "<I", 1, "ei_block"),
         (12 + 12, "<I", 0, "ei_block"),
         (16, "<I", 1 << 30, "ei_leaf"),
