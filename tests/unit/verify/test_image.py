@@ -149,6 +149,26 @@ def test_ext4_without_its_magic(images: Callable[..., bytes], bit: int, tmp_path
     assert result.findings > 0
 
 
+@pytest.mark.parametrize("option", [("--features", "^metadata_csum"), ("--fs-type", "ext2")])
+def test_ext4_without_its_magic_and_without_checksums(
+    option: tuple[str, str], tree: Path, tmp_path: Path
+) -> None:
+    options = ("--partition-table", "none", "--disk-size", "16MiB", *option)
+    image = bytearray(build(tree, tmp_path, *options).read_bytes())
+    image[1024 + 56 : 1024 + 58] = bytes(2)
+    result = verified(tmp_path / "image", image)
+    assert layers(result)[1] == ("the disk", "ext4")
+    assert result.findings > 0
+
+
+def test_fat32_of_which_the_copy_alone_is_left(tmp_path: Path) -> None:
+    volume = FatVolume(32)
+    volume.image[:512] = bytes(512)
+    result = verified(tmp_path / "image", volume.image)
+    assert layers(result)[-1] == ("the disk", "fat")
+    assert "FAT boot sector" in {structure for structure, _ in findings(result, "the disk")}
+
+
 # BPB_BytsPerSec, BPB_SecPerClus, BPB_NumFATs, BPB_Media, jump: what a probe asks for.
 @pytest.mark.parametrize("byte", [0, 11, 12, 13, 16, 21])
 @pytest.mark.parametrize("mask", [0x10, 0xFF])
