@@ -396,7 +396,7 @@ def test_the_depth_has_a_limit(depth: int, tmp_path: Path) -> None:
 
 
 def _flatten(top: Path) -> None:
-    """Remove a tree that is too deep for shutil.rmtree, with which pytest would clear it away: it recurses."""
+    """Remove a tree that is too deep for shutil.rmtree: it recurses, and pytest clears away with it."""
     subprocess.run(["rm", "-rf", top], check=True)
 
 
