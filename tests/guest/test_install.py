@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -249,3 +251,28 @@ def test_efi_variables_are_kept_beside_the_image(tree: Path, tmp_path: Path) -> 
     assert found["BootOrder"] == "0700"
     assert "LoaderSystemToken" not in found and "MTC" not in found
     assert efi_variables.read(Path("/usr/share/OVMF/OVMF_VARS_4M.fd")).keys() < found.keys()
+
+
+# --- What ends it ---
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing(number: signal.Signals, tree: Path, tmp_path: Path) -> None:
+    """While the installer runs: no QEMU, no scratch disk, no output; the image that was there stays."""
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "nixos.img").write_text("before")
+    words = options(Case("sleeps", "echo here; sleep 600", "legacy", "bios"))
+    line = [sys.executable, "-m", "imgwriter", "build", "--tree", str(tree), "--output", str(tmp_path / "o")]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([*line, *words], stderr=subprocess.PIPE, cwd=ROOT, env=environment) as process:
+        while not (guests := [each for each in children(process.pid) if each.name.startswith("qemu-system")]):
+            assert process.poll() is None, process.stderr.read() if process.stderr else b""
+            time.sleep(0.05)
+        time.sleep(1)
+        process.send_signal(number)
+        _, said = process.communicate()
+    assert process.returncode == 128 + number
+    assert b"stopped by SIG" in said
+    assert not any(Path(f"/proc/{guest.pid}").exists() for guest in guests)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["nixos.img", "o"]
+    assert (tmp_path / "o" / "nixos.img").read_text() == "before"
