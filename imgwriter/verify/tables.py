@@ -18,6 +18,7 @@ from uuid import UUID
 
 from imgwriter import mbr
 from imgwriter.examine.opening import Area, OpenedDisk
+from imgwriter.fat.reader import looks_like_fat
 from imgwriter.tables_reader import Table
 from imgwriter.tables_reader.values import MBR_SECTION, PROTECTIVE_SECTION
 from imgwriter.verify.remarks import Remarks
@@ -43,6 +44,7 @@ def verify_table(disk: OpenedDisk) -> Result:
     _check_hybrid(disk.table, remarks)
     _check_types(disk.areas, remarks)
     _check_signature(disk, remarks)
+    _check_boot_sector(disk, remarks)
     return remarks.result()
 
 
@@ -82,6 +84,12 @@ def _check_types(areas: Sequence[Area], remarks: Remarks) -> None:
             )
         elif kind in FAT_TYPES and area.kind != "fat":
             remarks.note(where, "", area.start, f"FAT, by its type {kind:#04x}", area.kind)
+
+
+def _check_boot_sector(disk: OpenedDisk, remarks: Remarks) -> None:
+    """Note where sector 0 is the boot sector of a file system, too: others may take it for that."""
+    if disk.table.partitions and looks_like_fat(Window(disk.image.volume)):
+        remarks.note("MBR", "", 0, "a table alone", "the boot sector of a FAT file system, too")
 
 
 def _check_signature(disk: OpenedDisk, remarks: Remarks) -> None:

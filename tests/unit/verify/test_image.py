@@ -201,6 +201,13 @@ def test_an_mbr_without_its_signature(images: Callable[..., bytes], at: int, tmp
     assert findings(result, "partition table") == [("MBR", "signature")]
 
 
+def test_sector_0_may_be_a_boot_sector_too(tmp_path: Path) -> None:
+    volume = FatVolume(12)
+    put(volume.image, 446, "<B3sB3sII", 0, bytes(3), 0x83, bytes(3), 1000, 500)
+    result = verified(tmp_path / "image", volume.image)
+    assert [n.found for n in result.layers[0].result.notes] == ["the boot sector of a FAT file system, too"]
+
+
 def test_nothing_but_zeros_is_no_damage(tmp_path: Path) -> None:
     for content in (b"", b"x", bytes(511), bytes(512), bytes(MiB), b"\x55" * 4096):
         result = verified(tmp_path / "image", content)
