@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imgwriter.build import ImagePlan, Result, build_image, plan_image, write_image
+    from imgwriter.build import ImagePlan, Result, build_image, install_boot_loader, plan_image, write_image
     from imgwriter.convert import Conversion, Converted, ConvertSpec, convert_image, plan_conversion
     from imgwriter.errors import ImgwriterError
     from imgwriter.spec import Content, ImageSpec
@@ -34,6 +34,7 @@ __all__ = [
     "__version__",
     "build_image",
     "convert_image",
+    "install_boot_loader",
     "plan_conversion",
     "plan_image",
     "read_spec",
@@ -51,6 +52,7 @@ _HOME = {
     "Result": "imgwriter.build",
     "build_image": "imgwriter.build",
     "convert_image": "imgwriter.convert",
+    "install_boot_loader": "imgwriter.build",
     "plan_conversion": "imgwriter.convert",
     "plan_image": "imgwriter.build",
     "read_spec": "imgwriter.spec_file",
