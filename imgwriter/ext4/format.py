@@ -23,8 +23,6 @@ EXT4_BAD_INO = 1
 EXT4_ROOT_INO = 2
 EXT4_RESIZE_INO = 7
 EXT4_JOURNAL_INO = 8
-EXT4_USR_QUOTA_INO = 3
-EXT4_GRP_QUOTA_INO = 4
 EXT4_FIRST_INO = 11
 """The first inode that is not reserved; mke2fs gives it to lost+found."""
 

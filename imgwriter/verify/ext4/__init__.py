@@ -138,7 +138,7 @@ class _Checks:
         directories.run(
             inodes.directories, lambda done: progress(groups + groups * done // count, _PASSES * groups)
         )
-        verify_links(subject, directories.parents, directories.dotdots)
+        verify_links(subject, directories.names.parents, directories.names.dotdots)
         _conflicts(subject)
         BitmapPass(subject).run(lambda group: progress(2 * groups + group + 1, _PASSES * groups))
 

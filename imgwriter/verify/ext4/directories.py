@@ -13,23 +13,14 @@ Spec: kernel Documentation/filesystems/ext4/directory.rst; fs/ext4/dir.c, __ext4
 
 from __future__ import annotations
 
-import stat
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from imgwriter.errors import show
-from imgwriter.ext4 import features as f
 from imgwriter.ext4.checksum import inode_seed
 from imgwriter.ext4.directory import (
     ENTRY_TAIL,
-    EXT4_FT_BLKDEV,
-    EXT4_FT_CHRDEV,
-    EXT4_FT_DIR,
-    EXT4_FT_FIFO,
-    EXT4_FT_REG_FILE,
-    EXT4_FT_SOCK,
-    EXT4_FT_SYMLINK,
 )
 from imgwriter.ext4.directory_reader import block_checksum, has_tail
 from imgwriter.ext4.format import (
@@ -37,7 +28,6 @@ from imgwriter.ext4.format import (
     EXT4_CASEFOLD_FL,
     EXT4_ENCRYPT_FL,
     EXT4_INDEX_FL,
-    EXT4_ROOT_INO,
 )
 from imgwriter.units import div_ceil
 from imgwriter.verify.ext4 import hashes, sections
@@ -45,35 +35,24 @@ from imgwriter.verify.ext4.entries import LEAST_REC_LEN, Chain, Entry, chain
 from imgwriter.verify.ext4.htree import Index, IndexWalk, Interval
 from imgwriter.verify.ext4.inodes import Directory
 from imgwriter.verify.ext4.mapping import Mapping
+from imgwriter.verify.ext4.names import Names
 from imgwriter.verify.ext4.record import Record
 from imgwriter.verify.ext4.subject import Subject
 
 _PARENT_SIZE = 4
-_FILE_TYPES = {
-    stat.S_IFREG: EXT4_FT_REG_FILE,
-    stat.S_IFDIR: EXT4_FT_DIR,
-    stat.S_IFCHR: EXT4_FT_CHRDEV,
-    stat.S_IFBLK: EXT4_FT_BLKDEV,
-    stat.S_IFIFO: EXT4_FT_FIFO,
-    stat.S_IFSOCK: EXT4_FT_SOCK,
-    stat.S_IFLNK: EXT4_FT_SYMLINK,
-}
 
 
 class DirectoryPass:
     """Checks the directories of one file system.
 
     Attributes:
-        parents: The directory that has a name for each directory, by inode number.
-        dotdots: Where each directory's ``..`` leads.
+        names: Where the names were found to lead.
     """
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
-        self._with_types = subject.superblock.features.has(f.Incompat.FILETYPE)
         self._signed = bool(subject.superblock.fields["s_flags"] & EXT2_FLAGS_SIGNED_HASH)
-        self.parents: dict[int, int] = {}
-        self.dotdots: dict[int, int] = {}
+        self.names = Names(subject)
 
     def run(self, directories: Sequence[Directory], progress: Callable[[int], None]) -> None:
         """Check all of them; ``progress`` is called with how many are done."""
@@ -90,10 +69,7 @@ class DirectoryPass:
         """An inline directory has its parent's number instead of the first two entries."""
         inode = directory.inode
         block = inode.fields.block
-        self._lead(inode.number, inode.number)
-        parent = int.from_bytes(block[:_PARENT_SIZE], "little")
-        self._lead(inode.number, parent)
-        self.dotdots[inode.number] = parent
+        self.names.lead_dots(inode.number, int.from_bytes(block[:_PARENT_SIZE], "little"))
         names: set[bytes] = set()
         for content in (block[_PARENT_SIZE:], directory.inline_data):
             self._entries(inode, chain(content, len(content)), inode.offset, names)
@@ -178,8 +154,8 @@ class DirectoryPass:
             entries = found.entries
             self._fault(inode, found, offset)
         if logical == 0:
-            entries = self._dots(inode, entries, offset)
-        self._names(inode, entries, offset, names)
+            entries = self.names.dots(inode, entries, offset)
+        self.names.check(inode, entries, offset, names)
         if index is None or of_index:
             return
         interval = index.leaves.get(logical)
@@ -214,7 +190,7 @@ class DirectoryPass:
 
     def _entries(self, inode: Record, found: Chain, offset: int, names: set[bytes]) -> None:
         self._fault(inode, found, offset)
-        self._names(inode, found.entries, offset, names)
+        self.names.check(inode, found.entries, offset, names)
 
     def _fault(self, inode: Record, found: Chain, offset: int) -> None:
         if found.fault:
@@ -232,96 +208,9 @@ class DirectoryPass:
             self._find(where, "rec_len", offset, expected, "something else", sections.HTREE)
         return found.entries[:2]
 
-    def _dots(self, inode: Record, entries: list[Entry], offset: int) -> list[Entry]:
-        """Check the first two entries of a directory, and return those that follow."""
-        where = f"ext4 directory, inode {inode.number}"
-        for position, name in enumerate((b".", b"..")):
-            entry = entries[position] if position < len(entries) else None
-            if entry is None or entry.name != name:
-                found = f"{show(entry.name)!r}" if entry else "none"
-                self._find(where, "name", offset, f"{name.decode()!r} as entry {position + 1}", found)
-                return [e for e in entries[position:] if e.name not in (b".", b"..")]
-            self._file_type(inode, entry, stat.S_IFDIR, offset)
-            if position == 0:
-                if entry.place or entry.inode != inode.number:
-                    self._find(
-                        where,
-                        "inode",
-                        offset,
-                        f"{inode.number:,} in '.', at 0",
-                        f"{entry.inode:,} at {entry.place}",
-                    )
-                if entry.rec_len != LEAST_REC_LEN:
-                    self._find(where, "rec_len", offset, f"{LEAST_REC_LEN} in '.'", f"{entry.rec_len}")
-            else:
-                self.dotdots[inode.number] = entry.inode
-            self._lead(inode.number, entry.inode)
-        return entries[2:]
-
-    def _lead(self, directory: int, number: int) -> None:
-        self._subject.names[number] += 1
-
-    def _names(self, inode: Record, entries: list[Entry], offset: int, names: set[bytes]) -> None:
-        where = f"ext4 directory, inode {inode.number}"
-        encrypted = inode.has(EXT4_ENCRYPT_FL)
-        inodes, counted = self._subject.inodes, self._subject.names
-        for entry in entries:
-            name, number = entry.name, entry.inode
-            if not name or (not encrypted and (b"/" in name or b"\0" in name or name in (b".", b".."))):
-                found = repr(show(name))
-                self._find(where, "name", offset + entry.place, "a name without '/' and zeros", found)
-            if name in names:
-                found = f"{show(name)!r} twice"
-                self._find(where, "name", offset + entry.place, "each name once", found)
-            names.add(name)
-            packed = inodes.get(number)
-            if packed is None or number == EXT4_ROOT_INO or number < self._subject.superblock.first_inode:
-                self._nowhere(where, entry, offset)
-                if packed is None:
-                    continue
-            counted[number] += 1
-            kind = stat.S_IFMT(packed & 0xFFFF)
-            if kind == stat.S_IFDIR:
-                self._subdirectory(inode.number, entry, offset)
-            if not self._with_types or entry.file_type != _FILE_TYPES.get(kind):
-                self._file_type(inode, entry, kind, offset)
-
-    def _nowhere(self, where: str, entry: Entry, offset: int) -> None:
-        inodes = self._subject.superblock.inodes
-        expected = f"an inode in use, up to {inodes:,}"
-        found = f"{entry.inode:,} ({show(entry.name)!r})"
-        if entry.inode == EXT4_ROOT_INO:
-            expected = "a name other than the root's"
-        elif 0 < entry.inode < self._subject.superblock.first_inode:
-            expected = "an inode that is not reserved"
-        self._find(where, "inode", offset + entry.place, expected, found)
-
-    def _subdirectory(self, parent: int, entry: Entry, offset: int) -> None:
-        before = self.parents.get(entry.inode)
-        if before is None:
-            self.parents[entry.inode] = parent
-            return
-        where = f"ext4 directory, inode {parent}"
-        found = f"directory {entry.inode:,}, which inode {before:,} has too"
-        self._find(where, "inode", offset + entry.place, "one name for each directory", found)
-
-    def _file_type(self, inode: Record, entry: Entry, kind: int, offset: int) -> None:
-        expected = _FILE_TYPES.get(kind, 0) if self._with_types else 0
-        if entry.file_type != expected:
-            where = f"ext4 directory, inode {inode.number}"
-            found = f"{entry.file_type} ({show(entry.name)!r})"
-            self._find(
-                where, "file_type", offset + entry.place, f"{expected}, as inode {entry.inode:,} is", found
-            )
-
     def _check_hashes(self, inode: Record, version: int, hashed: list[tuple[Entry, Interval, int]]) -> None:
         """Compare the hash of each name with what the index says of its leaf."""
-        if (
-            inode.has(EXT4_CASEFOLD_FL)
-            or inode.has(EXT4_ENCRYPT_FL)
-            or version % 3 not in hashes.KNOWN
-            or version > 5
-        ):
+        if inode.has(EXT4_CASEFOLD_FL) or inode.has(EXT4_ENCRYPT_FL) or version not in hashes.VERSIONS:
             return
         known = [item for item in hashed if item[0].name]
         seed = self._subject.superblock.fields["s_hash_seed"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from imgwriter.ext4.dirhash import half_md4
-from imgwriter.ext4.format import DX_HASH_HALF_MD4, DX_HASH_LEGACY, DX_HASH_TEA
+from imgwriter.ext4.format import DX_HASH_HALF_MD4, DX_HASH_TEA
 
 _WORD = 0xFFFFFFFF
 _EOF = 0xFFFFFFFE
@@ -18,7 +18,8 @@ _UNSIGNED = 3
 """What is added to a version whose bytes are unsigned, where s_flags does not say it."""
 _DELTA = 0x9E3779B9
 _INITIAL = (0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476)
-KNOWN = frozenset({DX_HASH_LEGACY, DX_HASH_HALF_MD4, DX_HASH_TEA})
+VERSIONS = range(2 * _UNSIGNED)
+"""hash_version of the hashes that are here."""
 
 
 def hash_names(names: Sequence[bytes], version: int, seed: bytes, *, signed: bool) -> list[int]:
