@@ -220,6 +220,25 @@ def test_auto_is_minimal(tree: Path, tmp_path: Path) -> None:
     assert image.stat() == before
 
 
+@pytest.mark.parametrize("table", ["none", "legacy", "legacy+gpt"])
+def test_nixpkgs_size_is_that_of_du_and_find(table: str, tree: Path, tmp_path: Path) -> None:
+    """The blocks and names that nixpkgs' builder counts in its directory, which holds the root alone."""
+    (tmp_path / "builder").mkdir()
+    staged = tree.rename(tmp_path / "builder" / "root")
+    block = ("--apparent-size", "--count-links", "--block-size", "4096")
+    listed = run(
+        "sh", "-c", f"cd {staged.parent} && find . ! -type d -print0 | du --files0-from=- {' '.join(block)}"
+    )
+    blocks = sum(int(line.split()[0]) for line in listed.splitlines())
+    names = len(run("find", staged.parent, "-printf", "x\\n").splitlines())
+    usage = (blocks + 2 * names) * 4096
+    reserved = {"none": 0, "legacy": MiB, "legacy+gpt": 512 * 34 + 2 * MiB}[table]
+    file_system = ((usage + usage * 52 // 1000) // 4096 + 1) * 4096
+    expected = ((file_system + 512 * MiB + reserved) // MiB + 1) * MiB
+    words = ("--size-formula", "nixpkgs", "--partition-table", table, "--owner", "preserve", "--dry-run")
+    assert build(tmp_path / "out", "--tree", staged, *words)["image"]["size"] == expected
+
+
 @pytest.mark.parametrize("space", ["1", "64", "512"])
 def test_additional_space_is_free(space: str, tree: Path, tmp_path: Path) -> None:
     report = build(tmp_path / "out", "--tree", tree, "--additional-space", space)
