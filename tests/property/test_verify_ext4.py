@@ -85,7 +85,9 @@ def structures(made: Plan) -> Iterator[list[tuple[int, int]]]:
     table = geometry.tables.inode_tables[0] * block
     yield [(table, table + INODE_SIZE * min(made.demand.last_inode, geometry.inodes_per_group))]
     maps = [m for mapped in allocation.mapped.values() for m in mapped.map_blocks]
-    yield [(m * block, (m + 1) * block) for m in maps]
+    # Header, as many entries as fit, and the tail: with blocks of 2 KiB four bytes are left.
+    covered = 12 + (block - 12) // 12 * 12 + 4
+    yield [(m * block, m * block + covered) for m in maps]
     paths = [i.path for i in made.demand.inodes]
     yield [run for p in (b"", b"few", b"lost+found") for run in _directory(made, paths.index(p), block)]
     yield _directory(made, paths.index(b"many"), block, leaves=True)
