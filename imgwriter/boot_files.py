@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from imgwriter import spec_boot
 from imgwriter.bootloader.loaders import install
 from imgwriter.bootloader.outcome import Installed
 from imgwriter.bootloader.target import LoaderOptions, Target
 from imgwriter.disk import Role
+from imgwriter.ext4 import features
 from imgwriter.image_plan import provisional_layout, root_identity
 from imgwriter.spec import ImageSpec
 from imgwriter.tree.inventory import Inventory
+
+_NEW_TO_GRUB = (features.Incompat.CSUM_SEED, features.Incompat.LARGEDIR)
 
 
 def with_boot_loader(
@@ -48,4 +52,18 @@ def with_boot_loader(
     )
     roots = {role: tree.root for role, tree in trees.items()}
     installed = install(spec.boot_choice.loader, roots, target, options)
+    installed = replace(installed, warnings=(*installed.warnings, *_unread(spec)))
     return {role: Inventory(root) for role, root in roots.items()}, installed
+
+
+def _unread(spec: ImageSpec) -> Iterator[str]:
+    """Yield a warning where the loader reads the root itself, and may not know a feature that it has."""
+    if spec.boot_choice.loader not in ("grub-bios", "grub-efi") or spec.fs_type == "vfat":
+        return
+    asked = features.parse(spec.fs_type, spec.features)
+    names = [features.name_of(flag) for flag in _NEW_TO_GRUB if asked.has(flag)]
+    if names:
+        yield (
+            f"GRUB before 2.12 cannot read an ext4 with {' and '.join(names)}; leave that out, or use a newer"
+            " GRUB or systemd-boot"
+        )

@@ -1,0 +1,26 @@
+"""What is said about a boot loader before its files are placed."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgwriter import ImageSpec
+from imgwriter.boot_files import _unread
+
+
+# GRUB 2.06, grub-core/fs/ext2.c: EXT2_DRIVER_SUPPORTED_INCOMPAT and EXT2_DRIVER_IGNORED_INCOMPAT have neither.
+@pytest.mark.parametrize(
+    ("loader", "features", "named"),
+    [
+        ("grub-bios", "metadata_csum_seed", "metadata_csum_seed;"),
+        ("grub-efi", "large_dir,metadata_csum_seed", "metadata_csum_seed and large_dir;"),
+        ("grub-bios", "", None),
+        ("grub-bios", "orphan_file", None),
+        ("systemd-boot", "large_dir", None),
+    ],
+)
+def test_what_grub_cannot_read_is_warned_of(loader: str, features: str, named: str | None) -> None:
+    table = "legacy" if loader == "grub-bios" else "efi"
+    spec = ImageSpec(trees=["t"], boot_loader=loader, features=features, partition_table=table)
+    said = list(_unread(spec))
+    assert [] == said if named is None else named in said[0]
