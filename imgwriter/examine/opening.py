@@ -141,7 +141,7 @@ def _area(
 ) -> Area:
     volume = image.volume
     if start >= volume.size or size <= 0:
-        where = f"partition {number}"
+        where = f"partition {number}" if number else "the file system"
         error = FormatError(f"{where} does not lie on the disk; correct its table", where, start)
         return Area(number, start, size, partition, UNKNOWN, error=error)
     # A partition may be cut off: what is left of it can be looked at all the same.
