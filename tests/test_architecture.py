@@ -3,9 +3,9 @@
 ::
 
     L5  cli  options  report  __main__
-    L4  build                                    imgwriter itself: the public names
-    L3  disk   sink   sidecar   tree/*
-    L2  mbr  gpt  ext4/  fat/                    siblings do not know each other, except gpt -> mbr
+    L4  build  convert  install/  examine/  verify/  diff/  map/  fuzz/
+    L3  disk  sink  sidecar  tree/  nix/  readers/  tables_reader/  bootloader/  guest/  vm
+    L2  mbr  gpt  ext4/  fat/  qcow2  vhd  vdi    siblings do not know each other, except gpt -> mbr
     L1  extent  filedata  tree.inventory  spec  identifiers
     L0  errors  units
 """
@@ -26,7 +26,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "imgwriter"
 LAYERS = {
     "errors": 0, "units": 0,
     "extent": 1, "filedata": 1, "deferred": 1, "worker": 1, "tree.inventory": 1, "spec": 1, "identifiers": 1,
-    "compression": 1, "container": 1, "values": 1, "spec_nix": 1, "spec_boot": 1, "window": 1, "findings": 0, "columns": 0,
+    "compression": 1, "container": 1, "values": 1, "spec_nix": 1, "spec_boot": 1, "window": 1,
+    "findings": 0, "columns": 0,
     "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2,
     "qcow2": 2, "qcow2_tables": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
     "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3, "encoder": 3, "nixpkgs_size": 3,
@@ -34,7 +35,8 @@ LAYERS = {
     "nix.path_info": 1, "nix.hashes": 1, "nix": 3,
     "guest": 3, "vm": 3,
     "build": 4, "convert": 4, "": 4,
-    "sources": 4, "image_plan": 4, "boot_files": 4, "examine": 4, "verify": 4, "diff": 4, "map": 4, "fuzz": 4, "bootloader": 3, "install": 4,
+    "sources": 4, "image_plan": 4, "boot_files": 4, "install": 4, "bootloader": 3,
+    "examine": 4, "verify": 4, "diff": 4, "map": 4, "fuzz": 4,
     "cli": 5, "options": 5, "report": 5, "__main__": 5,
 }  # fmt: skip
 
@@ -136,7 +138,7 @@ LAZY = {
     ("cli", "imgwriter.fuzz.compare.report"): "only for this command",
     ("cli", "imgwriter.fuzz.compare.request"): "only for this command",
     ("cli", "imgwriter.options.fuzz_compare"): "with the command",
-    ("options.fuzz_compare", "imgwriter.fuzz.compare.request"): "all of readers and guests, only for this command",
+    ("options.fuzz_compare", "imgwriter.fuzz.compare.request"): "readers and guests, only for this command",
     ("fuzz.compare.request", "imgwriter.vm"): "asyncio and qemu.qmp",
     ("cli", "imgwriter.options.fuzz"): "with the command",
     ("options.fuzz", "imgwriter.fuzz.corpus"): "all of the formats, only for this command",
