@@ -63,6 +63,20 @@ def removed_rules(inode: Record, sb: SuperblockValues) -> Iterator[Rule]:
         yield Rule("i_dtime", "a time, as it is in no list of orphans", f"{dtime:,}")
 
 
+def bad_blocks_rules(inode: Record) -> Iterator[Rule]:
+    """Yield what is wrong with the inode of bad blocks: it is no file, and has nothing but a map."""
+    fields = inode.fields
+    for name, value in (
+        ("i_mode", fields.mode),
+        ("i_uid", fields.uid),
+        ("i_gid", fields.gid),
+        ("i_links_count", fields.links_count),
+        ("i_file_acl", inode.file_acl),
+    ):
+        if value:
+            yield Rule(name, "0 in the inode of bad blocks", f"{value:,}")
+
+
 def field_rules(inode: Record, sb: SuperblockValues, orphan: bool) -> Iterator[Rule]:
     """Yield what is wrong with the fields of an inode in use."""
     fields = inode.fields
@@ -78,7 +92,7 @@ def field_rules(inode: Record, sb: SuperblockValues, orphan: bool) -> Iterator[R
         ("i_obso_faddr", fields.obso_faddr, True),
         ("l_i_blocks_high", fields.blocks_high, not sb.features.has(f.RoCompat.HUGE_FILE)),
         ("l_i_file_acl_high", fields.file_acl_high, not sb.features.has(f.Incompat.BIT64)),
-        ("i_size_high", fields.size_high, inode.kind == stat.S_IFDIR and inode.size >> 32 == 0),
+        ("i_size_high", fields.size_high, inode.kind != stat.S_IFREG and inode.size >> 32 == 0),
     ):
         if value and unused:
             yield Rule(name, "0, as it is not used", f"{value:,}")

@@ -34,7 +34,14 @@ from imgwriter.units import div_ceil
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.extents import ExtentWalk
 from imgwriter.verify.ext4.indirect import BlockMapWalk, little_endian
-from imgwriter.verify.ext4.inode_rules import KINDS, Rule, field_rules, late_times, removed_rules
+from imgwriter.verify.ext4.inode_rules import (
+    KINDS,
+    Rule,
+    bad_blocks_rules,
+    field_rules,
+    late_times,
+    removed_rules,
+)
 from imgwriter.verify.ext4.mapping import Mapping
 from imgwriter.verify.ext4.record import Record, decode
 from imgwriter.verify.ext4.subject import Subject
@@ -115,7 +122,8 @@ class InodePass:
         self._checksum(inode)
         fields = inode.fields
         if number == EXT4_BAD_INO:
-            self._blocks(inode, 0)  # of its fields only the map means something
+            self._apply(inode, bad_blocks_rules(inode))
+            self._blocks(inode, 0)
             return
         if not fields.links_count and number not in subject.orphans:
             self._apply(inode, removed_rules(inode, sb))

@@ -313,6 +313,7 @@ INODES: dict[str, tuple[bytes, int, str, int, str]] = {
     "CASEFOLD": (b"dir", 0x20, "<I", 0x40080000, "i_flags"),
     "i_file_acl": (b"file", 0x68, "<I", 99999, "i_file_acl"),
     "i_size_high of a directory": (b"dir", 0x6C, "<I", 1, "i_size_high"),
+    "i_size_high of a symlink": (b"slow", 0x6C, "<I", 1, "i_size_high"),
     "i_obso_faddr": (b"file", 0x70, "<I", 1, "i_obso_faddr"),
     "i_extra_isize": (b"file", 0x80, "<H", 33, "i_extra_isize"),
     "i_ctime_extra": (b"file", 0x84, "<I", 0xEE6B2800, "i_ctime_extra"),
@@ -419,6 +420,15 @@ def test_a_file_on_the_inode_table() -> None:
     image = made()
     put(image, inode(image, b"file") + 0x28 + 20, "<I", get(image, DESCRIPTORS + 8, "<I"))
     assert (f"ext4 inode {number(image, b'file')}", "i_block") in found(image)
+
+
+@pytest.mark.parametrize(
+    ("field", "at"), [("i_mode", 0), ("i_uid", 2), ("i_gid", 0x18), ("i_links_count", 0x1A)]
+)
+def test_the_inode_of_bad_blocks_is_no_file(field: str, at: int) -> None:
+    image = made("", "ext2")
+    put(image, inode_at(image, 1) + at, "<H", 1)
+    assert found(image) == {("ext4 inode 1", field)}
 
 
 def test_bad_blocks_are_in_use_and_noted() -> None:
