@@ -225,6 +225,17 @@ def _objects(path: Path) -> bool:
     return result.status != 0 or "? no" in result.text or "IGNORED" in result.text
 
 
+@pytest.mark.parametrize("step", [1, 16])
+def test_clusters_of_a_file_are_clusters_of_the_file_system(step: int, tree: Path, tmp_path: Path) -> None:
+    """A block further is another place in the cluster; a cluster further is somebody else's."""
+    path = mke2fs(tmp_path / "image", "-t ext4 -O bigalloc,^metadata_csum -b 1024 -C 16384", tree)
+    first = int(run("debugfs", "-R", "blocks /data/65536", path).split()[0])
+    debugfs.request(path, f"sif /data/65536 block[5] {first + step}", write=True)
+    assert _objects(path)
+    assert ("ee_start" in {finding.field for finding in verify(path).findings}) is (step == 1)
+    assert is_found(path)
+
+
 FLIPS = int(os.environ.get("IMGWRITER_FLIPS") or 120)
 FLIPPED = (
     "-t ext4 -b 1024 -O ^resize_inode",

@@ -8,7 +8,7 @@
 
 A block of the tree is read once: a second way to it is a finding, and not followed.
 
-Spec: kernel Documentation/filesystems/ext4/ifork.rst, Extent Tree.
+Spec: kernel Documentation/filesystems/ext4/ifork.rst, Extent Tree; bigalloc.rst.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class ExtentWalk:
         self._inode = inode
         self._where = f"{inode.where}, extent tree"
         self._next = 0
+        self._cluster_of: dict[int, int] = {}
         depth = EXTENT_HEADER.unpack_from(inode.fields.block)[3]
         if depth > MAX_DEPTH:
             self._find("eh_depth", inode.offset, f"{MAX_DEPTH} at most", f"{depth}")
@@ -126,7 +127,23 @@ class ExtentWalk:
             self._find("ee_start", offset, expected, f"{count:,} blocks at {start:,}")
             self.mapping.whole = False
             return
+        if self._subject.ratio > 1:
+            self._clusters(logical, start, count, offset)
         self.mapping.add(logical, start, count, written)
+
+    def _clusters(self, logical: int, start: int, count: int, offset: int) -> None:
+        """Check that a cluster of the file is one of the file system, and only one."""
+        ratio = self._subject.ratio
+        if logical % ratio != start % ratio:
+            expected = f"a place like logical block {logical:,} in its cluster of {ratio}"
+            self._find("ee_start", offset, expected, f"block {start:,}", sections.BIGALLOC)
+            return
+        for block in (0, count - 1):
+            mine, theirs = (logical + block) // ratio, (start + block) // ratio
+            before = self._cluster_of.setdefault(theirs, mine)
+            if before != mine:
+                expected = f"cluster {theirs:,} for cluster {before:,} of the file alone"
+                self._find("ee_start", offset, expected, f"for cluster {mine:,} too", sections.BIGALLOC)
 
     def _find(
         self, field: str, offset: int, expected: str, found: str, section: str = sections.IFORK
