@@ -5,13 +5,14 @@
     before   ├──────── extent ────────────────┤        reads: data | 0 | 0 | data | data
     after    ├ data ┤         ├─── data ──────┤        the same Data, two parts of it
 
-Most blocks of a file tell by their first bytes that they are not zero: the others are read whole. Other data,
-which may have to be decompressed, is produced a chunk at a time.
+Most blocks of a file tell by their first bytes that they are not zero, and most compressed ones by their
+length: the others are read whole. Other data is produced a chunk at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from imgwriter.extent import CHUNK, Buffer, Data, Extent, Volume
 from imgwriter.filedata import HandleSlice
@@ -22,6 +23,19 @@ BLOCK = 64 * KiB
 
 _HEAD = 4 * KiB
 """Bytes of a block that are looked at first: a page, which the kernel has to find for less, too."""
+
+
+Told: TypeAlias = Callable[[int, int], bool]
+"""Called with (start, stop), bytes of a Data: whether they are known not to be all zero."""
+
+
+@runtime_checkable
+class Sure(Protocol):
+    """A Data that knows of some of its parts, without reading them, that they are not zero."""
+
+    def surely_not_zero(self, start: int, stop: int) -> bool:
+        """Return whether [start, stop) holds a byte that is not zero; False where that is not known."""
+        ...
 
 
 def drop_zeros(
@@ -44,8 +58,9 @@ def drop_zeros(
     zero_block = zeros[:block]
     extents = []
     for e in volume.extents:
-        if isinstance(e.data, HandleSlice) and block >= BLOCK:
-            runs = _runs_of_file(e, e.data, block, zeros, progress)
+        told = _teller(e.data, zeros) if block >= BLOCK else None
+        if told:
+            runs = _runs_told(e, told, block, zeros, progress)
         else:
             runs = _runs(e, block, zeros, zero_block, progress)
         for start, stop in _joined(runs):
@@ -69,26 +84,41 @@ def _runs(
         low = high
 
 
-def _runs_of_file(
-    e: Extent, data: HandleSlice, block: int, zeros: bytearray, progress: Callable[[int], None]
+def _runs_told(
+    e: Extent, told: Told, block: int, zeros: bytearray, progress: Callable[[int], None]
 ) -> Iterator[tuple[int, int]]:
-    """Yield what :func:`_runs` yields, having read little more than the first bytes of each block."""
+    """Yield what :func:`_runs` yields, having read only the blocks that are not told to hold something."""
     shift = e.data_start - e.start
-    head, zero_head = memoryview(bytearray(_HEAD)), zeros[:_HEAD]
+    file = e.data if isinstance(e.data, HandleSlice) else None
     low = expected = e.start
     while low < e.end:
         high = min((low // block + 1) * block, e.end)
-        if low >= expected:
+        if file and low >= expected:
             expected = min(max(low + CHUNK, high), e.end)
-            data.expect(low + shift, expected + shift)
-        known = high - low >= _HEAD
-        if known:
-            data.peek(head, low + shift)
-        if (known and zero_head != head) or _any(data, low + shift, high + shift, zeros):
+            file.expect(low + shift, expected + shift)
+        if told(low + shift, high + shift) or _any(e.data, low + shift, high + shift, zeros):
             yield low, high
         progress(high - low)
         low = high
-    data.verify()
+    if file:
+        file.verify()
+
+
+def _teller(data: Data, zeros: bytearray) -> Told | None:
+    """Return what tells cheaply that an interval of ``data`` is not zero, where there is such a thing."""
+    if isinstance(data, Sure):
+        return data.surely_not_zero
+    if not isinstance(data, HandleSlice):
+        return None
+    head, zero_head = memoryview(bytearray(_HEAD)), zeros[:_HEAD]
+
+    def told_by_its_start(start: int, stop: int) -> bool:
+        if stop - start < _HEAD:
+            return False
+        data.peek(head, start)
+        return zero_head != head
+
+    return told_by_its_start
 
 
 def _any(data: Data, start: int, stop: int, zeros: bytearray) -> bool:

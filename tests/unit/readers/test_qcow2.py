@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import struct
 import zlib
@@ -17,6 +18,7 @@ from imgwriter.extent import CHUNK
 from imgwriter.qcow2 import CompressionType
 from imgwriter.readers.clusters import Clusters, Decoder
 from imgwriter.readers.hostfile import open_file
+from imgwriter.zeros import BLOCK, drop_zeros
 from tests.unit.readers.images import (
     COMPRESSED,
     COPIED,
@@ -142,6 +144,43 @@ def test_compressed_clusters_share_sectors(tmp_path: Path, compression_type: int
     assert found.details["compression"] == ("zstd" if compression_type else "zlib")
     data = found.volume.extents[0].data
     assert b"".join(data.chunks(C - 3, C + 5)) == CLUSTER[-3:] + CLUSTER[::-1][:5]
+
+
+def zeros_by_fixed_codes(size: int) -> bytes:
+    """Return a deflate stream of zeros as poor as matches can make it."""
+    compressor = zlib.compressobj(wbits=-12, strategy=zlib.Z_FIXED)
+    return compressor.compress(bytes(size)) + compressor.flush()
+
+
+@pytest.mark.parametrize("bits", [12, 16, 21])
+def test_compressed_zeros_are_dropped_and_nothing_else(tmp_path: Path, bits: int) -> None:
+    size = 1 << bits
+    text = random.Random(bits).randbytes(size // 2) + bytes(size // 2)
+    packed = [
+        zeros_by_fixed_codes(size),
+        deflated(text),
+        deflated(bytes(size)),
+        deflated(bytes(size - 1) + b"x"),
+    ]
+    places, data, at = {}, {}, 8 * size + 500
+    for index, stream in enumerate(packed):
+        places[index] = compressed(at, len(stream), bits)
+        data[at] = stream
+        at += len(stream)
+    image = qcow2(places, 4 * size, data=data, cluster_bits=bits)
+    found = drop_zeros(opened(saved(tmp_path, image)).volume, max(size, BLOCK))
+    assert content(found) == bytes(size) + text + bytes(2 * size - 1) + b"x"
+    if size >= BLOCK:
+        assert [(e.start, e.end) for e in found.extents] == [(size, 2 * size), (3 * size, 4 * size)]
+
+
+def test_what_is_too_long_for_zeros_is_not_read_to_be_dropped(tmp_path: Path) -> None:
+    damaged = b"\xff" * 3000
+    image = qcow2({1: compressed(5 * C, len(damaged))}, 2 * C, data={5 * C: damaged})
+    found = drop_zeros(opened(saved(tmp_path, image)).volume)
+    assert [(e.start, e.end) for e in found.extents] == [(C, 2 * C)]
+    with pytest.raises(FormatError, match="does not give 65,536 bytes"):
+        content(found)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 2, 0), (2, 1, 0)])
