@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 
 from imgwriter import spec_boot
 from imgwriter.bootloader.loaders import install
@@ -51,14 +50,23 @@ def with_boot_loader(
         grub_modules=tuple(spec.grub_modules),
     )
     roots = {role: tree.root for role, tree in trees.items()}
-    installed = install(spec.boot_choice.loader, roots, target, options)
-    installed = replace(installed, warnings=(*installed.warnings, *_unread(spec)))
-    return {role: Inventory(root) for role, root in roots.items()}, installed
+    halves = [install(name, roots, target, options) for name in spec_boot.without_guest(spec)]
+    return {role: Inventory(root) for role, root in roots.items()}, _together(spec, halves)
+
+
+def _together(spec: ImageSpec, halves: Sequence[Installed]) -> Installed:
+    """Return what one or more loaders come to; a path that both have is told once."""
+    return Installed(
+        spec.boot_choice.loader,
+        patches=tuple(patch for each in halves for patch in each.patches),
+        changes=tuple(sorted({change for each in halves for change in each.changes}, key=lambda c: c.path)),
+        warnings=tuple(dict.fromkeys([w for each in halves for w in each.warnings] + list(_unread(spec)))),
+    )
 
 
 def _unread(spec: ImageSpec) -> Iterator[str]:
     """Yield a warning where the loader reads the root itself, and may not know a feature that it has."""
-    if spec.boot_choice.loader not in ("grub-bios", "grub-efi") or spec.fs_type == "vfat":
+    if not spec.boot_choice.loader.startswith("grub") or spec.fs_type == "vfat":
         return
     asked = features.parse(spec.fs_type, spec.features)
     names = [features.name_of(flag) for flag in _NEW_TO_GRUB if asked.has(flag)]

@@ -90,7 +90,7 @@ def plan_image(spec: ImageSpec) -> ImagePlan:
     _check_manifest(spec)
     sources = read_sources(spec)
     warnings = (*_output_warnings(spec), *sources.warnings)
-    if spec.boot_choice.loader in spec_boot.WITHOUT_GUEST:
+    if spec_boot.without_guest(spec):
         from imgwriter.boot_files import with_boot_loader  # what only a boot loader needs
 
         trees, installed = with_boot_loader(spec, sources.trees)

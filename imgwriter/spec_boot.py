@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 GUEST = "guest"
 NONE = "none"
-WITHOUT_GUEST = ("grub-bios", "grub-efi", "systemd-boot")
-"""What is installed by imgwriter alone."""
+GRUB = "grub"
+WITHOUT_GUEST = (GRUB, "grub-bios", "grub-efi", "systemd-boot")
+"""What is installed by imgwriter alone; "grub" is both of its halves, where the table has a place for them."""
 BOOT_LOADERS = (GUEST, *WITHOUT_GUEST, NONE)
 
 ACCELERATORS = ("tcg", "kvm", "auto")
@@ -62,6 +63,16 @@ def choose(spec: ImageSpec) -> Choice:
     if spec.install_boot_loader is not False and spec.toplevel is not None and not spec.only_nix_store:
         return Choice(GUEST, "the NixOS system's own installer knows which boot loader it has")
     return Choice(NONE)
+
+
+def without_guest(spec: ImageSpec) -> tuple[str, ...]:
+    """Return the loaders that imgwriter itself installs: none, one, or both halves of GRUB."""
+    loader = choose(spec).loader
+    if loader == GRUB:
+        uefi_alone = spec.partition_table in ("efi", "efixbootldr")
+        has_esp = uefi_alone or spec.partition_table == "hybrid"
+        return (*(() if uefi_alone else ("grub-bios",)), *(("grub-efi",) if has_esp else ()))
+    return (loader,) if loader in WITHOUT_GUEST else ()
 
 
 def esp_mount(spec: ImageSpec) -> bytes:

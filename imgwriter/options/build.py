@@ -226,7 +226,7 @@ def _add_boot_loader(parser: argparse.ArgumentParser) -> None:
     add(
         "--boot-loader",
         metavar="NAME",
-        help="grub-bios, grub-efi or systemd-boot, from the tree's own files; guest; or none",
+        help="grub, grub-bios, grub-efi or systemd-boot, from the tree's own files; guest; or none",
     )
     add(
         "--boot-command",

@@ -64,6 +64,12 @@ def test_to_the_login_prompt(case: Case, tree: Path, tmp_path: Path) -> None:
     assert "Linux version" in text and "boot-test login:" in text
 
 
+def test_a_hybrid_disk_boots_both_ways(tree: Path, tmp_path: Path) -> None:
+    image = build(tree, tmp_path, *Case("grub", "hybrid", "raw", "bios").options)
+    boot.check(image, firmware="bios")
+    boot.check(image, firmware="efi")
+
+
 def test_current_nixpkgs_bios_boot_partition(tree: Path, tmp_path: Path) -> None:
     """Its hybrid table has one from sector 34 on, and no sector of it is aligned."""
     case = Case("grub-bios", "hybrid", "raw", "bios")

@@ -130,7 +130,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         )
     ),
     ({"install_boot_loader": True}, "nothing says which; name one"),
-    ({"boot_loader": "lilo"}, "boot loader 'lilo' is unknown; use one of guest, grub-bios, grub-efi"),
+    ({"boot_loader": "lilo"}, "boot loader 'lilo' is unknown; use one of guest, grub, grub-bios, grub-efi"),
     ({"boot_loader": "guest"}, "nothing says how; give a boot command"),
     ({"boot_command": " "}, "the boot command is empty"),
     ({"boot_command": "x", "boot_loader": "grub-bios"}, "which needs none; leave one of them out"),
@@ -246,6 +246,23 @@ def test_who_installs_a_boot_loader() -> None:
     assert spec(boot_command="grub-install /dev/vda").boot_choice.loader == "guest"
     assert spec(**nixos, boot_loader="systemd-boot").boot_choice == ("systemd-boot", "")
     assert spec(**nixos, boot_loader="none").boot_choice == ("none", "")
+
+
+@pytest.mark.parametrize(
+    ("table", "halves"),
+    [
+        ("legacy", ("grub-bios",)),
+        ("legacy+boot", ("grub-bios",)),
+        ("legacy+gpt", ("grub-bios",)),
+        ("efi", ("grub-efi",)),
+        ("efixbootldr", ("grub-efi",)),
+        ("hybrid", ("grub-bios", "grub-efi")),
+    ],
+)
+def test_grub_is_installed_for_every_firmware_that_the_table_has_a_place_for(
+    table: TableKind, halves: tuple[str, ...]
+) -> None:
+    assert spec_boot.without_guest(spec(boot_loader="grub", partition_table=table)) == halves
 
 
 def test_where_the_esp_is_mounted() -> None:
