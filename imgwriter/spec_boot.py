@@ -27,7 +27,7 @@ GUEST = "guest"
 NONE = "none"
 GRUB = "grub"
 WITHOUT_GUEST = (GRUB, "grub-bios", "grub-efi", "systemd-boot")
-"""What is installed by imgwriter alone; "grub" is both of its halves, where the table has a place for them."""
+"""What is installed by imgwriter alone; "grub" is both halves of it, where the table has a place for them."""
 BOOT_LOADERS = (GUEST, *WITHOUT_GUEST, NONE)
 
 ACCELERATORS = ("tcg", "kvm", "auto")
