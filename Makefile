@@ -12,8 +12,8 @@ FURTHER := $(foreach v,3.12 3.13,$(if $(shell scripts/find-python $(v)),$(v)))
 
 # The judges, and what builds their material. No compiler is among them.
 PACKAGES := e2fsprogs gdisk parted fdisk dosfstools mtools xfsprogs btrfs-progs acl attr libcap2-bin \
-            qemu-system-x86 qemu-utils qemu-user-static busybox-static mmdebstrap uidmap zstd xz-utils libarchive-tools \
-            genext2fs bmap-tools git rsync nix-bin chromium ovmf grub-common grub-pc-bin grub-efi-amd64-bin sleuthkit
+            qemu-system-x86 qemu-system-arm qemu-utils qemu-user-static busybox-static mmdebstrap uidmap zstd xz-utils libarchive-tools \
+            genext2fs bmap-tools git rsync nix-bin chromium ovmf qemu-efi-aarch64 grub-common grub-pc-bin grub-efi-amd64-bin sleuthkit
 
 .PHONY: help demo setup lint types test test-further format bench clean
 
@@ -53,9 +53,13 @@ $(CACHE)/guest/.ready: scripts/fetch-guest-kernel | packages
 $(CACHE)/debian-root.tar: scripts/fetch-debian-root | packages
 	scripts/fetch-debian-root $@
 
-# What boots: a system of one program, and a Debian.
+# What boots: a system of one program, for two architectures, and a Debian.
 $(CACHE)/boot-tree/.ready: scripts/fetch-boot-tree $(CACHE)/guest/.ready | packages
 	scripts/fetch-boot-tree $(@D)/root $(CACHE)/guest
+	@touch $@
+
+$(CACHE)/arm64-boot-tree/.ready: scripts/fetch-arm64-boot-tree scripts/fetch-boot-tree scripts/fetch-guest-kernel | packages
+	scripts/fetch-arm64-boot-tree $(@D)/root
 	@touch $@
 
 $(CACHE)/debian-boot-root.tar: scripts/fetch-debian-boot-root | packages
@@ -71,7 +75,7 @@ packages:
 	@scripts/apt-install $(PACKAGES)
 
 setup: packages $(VENV)/.dev $(FURTHER:%=.venv-%/.dev) .venv-ext4/.ready $(CACHE)/guest/.ready $(CACHE)/debian-root.tar \
-       $(CACHE)/arm64/.ready $(CACHE)/boot-tree/.ready $(CACHE)/debian-boot-root.tar
+       $(CACHE)/arm64/.ready $(CACHE)/boot-tree/.ready $(CACHE)/arm64-boot-tree/.ready $(CACHE)/debian-boot-root.tar
 
 # --- Checks ---
 

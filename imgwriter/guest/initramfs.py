@@ -17,7 +17,7 @@ from imgwriter.guest.job import Job
 from imgwriter.guest.modules import Module
 
 CHANNEL_MODULES = ("virtio_console",)
-"""For the ports on which the guest speaks; without them it speaks on a serial port."""
+"""For the ports on which the guest speaks; without them it speaks on a second serial port, if it has one."""
 
 DISK_MODULES = ("virtio_pci", "virtio_blk")
 """For the disk."""
@@ -31,9 +31,12 @@ _FILE_SYSTEM_MODULES = {
 }
 
 
-def required_modules(job: Job) -> tuple[str, ...]:
+def required_modules(job: Job, architecture: str = "x86_64") -> tuple[str, ...]:
     """Return the names of the modules without which the job cannot be done."""
-    return (*DISK_MODULES, *("ext4" if name in ("ext2", "ext3") else name for name in job.file_systems))
+    # Arm's machine has one serial port, which is the kernel's.
+    channels = CHANNEL_MODULES if architecture == "aarch64" else ()
+    file_systems = ("ext4" if name in ("ext2", "ext3") else name for name in job.file_systems)
+    return (*DISK_MODULES, *channels, *file_systems)
 
 
 def optional_modules(job: Job) -> tuple[str, ...]:

@@ -42,7 +42,8 @@ def prepare(
         SourceError: A module is missing, or is for another kernel.
         SpecError: A value is none of those that there are.
     """
-    modules = select(kernel.modules, required_modules(job), optional_modules(job), version=kernel.version)
+    required = required_modules(job, kernel.architecture)
+    modules = select(kernel.modules, required, optional_modules(job), version=kernel.version)
     return GuestRequest(
         kernel=kernel.data,
         initramfs=initramfs(busybox, modules, job),

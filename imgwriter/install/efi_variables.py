@@ -8,7 +8,9 @@
 
 A firmware appends: an old value stays with another state, and how a flash image looks depends on the order of
 all that was ever written. So what an installer set is taken out of the guest's flash and written into the
-template, sorted: the same variables are the same bytes. What counts boots or is drawn by lot is left out.
+template, sorted: the same variables are the same bytes. What counts boots or is drawn by lot is left out. A
+template may be blank, as those for Arm are: the firmware lays it out when it first starts, and what it made
+of it is the template then.
 
 Spec: UEFI PI 1.7, volume 3, 3.2.1 (firmware volume); edk2, MdeModulePkg/Include/Guid/VariableFormat.h;
 systemd, docs/BOOT_LOADER_INTERFACE.md.
@@ -81,6 +83,11 @@ class Variable(NamedTuple):
 class _Store(NamedTuple):
     start: int
     stop: int
+
+
+def is_blank(flash: bytes) -> bool:
+    """Tell whether nothing was ever written to a flash image: all its bytes are 0x00, or all 0xff."""
+    return flash[:1] in (b"\x00", b"\xff") and flash.count(flash[:1]) == len(flash)
 
 
 def read_variables(flash: bytes) -> list[Variable]:

@@ -1,4 +1,5 @@
-"""The firmware that a guest boots from where EFI variables are kept: OVMF, where distributions put it."""
+"""The firmware that a guest boots from where EFI variables are kept: OVMF, or AAVMF for Arm, where
+distributions put it."""
 
 from __future__ import annotations
 
@@ -23,6 +24,9 @@ PLACES = {
     ),
 }
 """(code, template of variables) by architecture: the first that is there is taken."""
+
+NAMES = {"x86_64": "OVMF", "aarch64": "AAVMF (Debian: qemu-efi-aarch64)"}
+"""What there is to install, by architecture."""
 
 MOST = 64 << 20
 """Bytes of a template: those of OVMF have up to 528 KiB, Arm's flash 64 MiB."""
@@ -53,8 +57,8 @@ def find_firmware(architecture: str, code: bytes | None, variables: bytes | None
     found = [pair for pair in PLACES.get(architecture, ()) if all(os.path.exists(path) for path in pair)]
     if (code is None or variables is None) and not found:
         raise SourceError(
-            f"no firmware for {architecture} is there that keeps EFI variables; install OVMF, or give its"
-            " files with --efi-firmware and --efi-variables"
+            f"no firmware for {architecture} is there that keeps EFI variables; install"
+            f" {NAMES[architecture]}, or give its files with --efi-firmware and --efi-variables"
         )
     chosen = code if code is not None else found[0][0]
     if not os.path.isfile(chosen):

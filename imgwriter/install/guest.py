@@ -35,7 +35,7 @@ from imgwriter.guest.session import prepare
 from imgwriter.image_plan import ImagePlan, plan_disk, plan_scratch
 from imgwriter.install import boot_code, difference
 from imgwriter.install.block_lists import check_block_lists
-from imgwriter.install.efi_variables import lasting, read_variables, write_variables
+from imgwriter.install.efi_variables import is_blank, lasting, read_variables, write_variables
 from imgwriter.install.firmware import Firmware, find_firmware
 from imgwriter.install.noise import Noise
 from imgwriter.sink.stream import unnamed
@@ -144,7 +144,8 @@ def _guest_for(plan: ImagePlan) -> _Guest:
     firmware = None
     if spec.touch_efi_vars:
         firmware = find_firmware(kernel.architecture, _path(spec.efi_firmware), _path(spec.efi_variables))
-        read_variables(firmware.template)
+        if not is_blank(firmware.template):
+            read_variables(firmware.template)
 
     def request(path: bytes, flash: bytes | None) -> GuestRequest:
         return prepare(
@@ -243,7 +244,8 @@ def _efi_variables(firmware: Firmware | None, flash: int | None) -> bytes | None
     if firmware is None or flash is None:
         return None
     content = os.pread(flash, len(firmware.template), 0)
-    return write_variables(firmware.template, lasting(read_variables(content)))
+    template = content if is_blank(firmware.template) else firmware.template
+    return write_variables(template, lasting(read_variables(content)))
 
 
 def _path_of(fd: int) -> bytes:

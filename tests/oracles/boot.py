@@ -2,12 +2,12 @@
 
 ::
 
-    image ── snapshot=on ──> virtio-blk ── SeaBIOS or OVMF ── boot loader ── kernel ── "login:"
+    image ── snapshot=on ──> virtio-blk ── SeaBIOS or UEFI ── boot loader ── kernel ── "login:"
                                                                                 └─ serial port <──> Machine
 
 Nothing is written to the image. Software emulation; the only limit is a deadline for a machine that hangs.
-SeaBIOS is told to start anew where it finds nothing to boot, which ends QEMU; OVMF says so on its serial port
-and goes on to its shell.
+SeaBIOS is told to start anew where it finds nothing to boot, which ends QEMU; UEFI (OVMF, AAVMF on Arm) says so
+on its serial port and goes on to its shell.
 """
 
 from __future__ import annotations
@@ -32,11 +32,16 @@ DEADLINE = 900.0
 """Seconds before a machine counts as hung; to the prompt of a small system it takes 5 to 20."""
 
 LOGIN = r"login: *$"
-_OVMF = Path("/usr/share/OVMF")
+_UEFI = {
+    "x86_64": (Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), Path("/usr/share/OVMF/OVMF_VARS_4M.fd")),
+    "aarch64": (Path("/usr/share/AAVMF/AAVMF_CODE.fd"), Path("/usr/share/AAVMF/AAVMF_VARS.fd")),
+}
+_MACHINES = {"x86_64": (), "aarch64": ("-machine", "virt", "-cpu", "max,pauth-impdef=on")}
 # What UEFI says when it gives a boot loader up, and what it does then.
 _GIVEN_UP = re.compile(r"BdsDxe: (?:failed to|No bootable)|UEFI Interactive Shell|Shell> ")
 
 Firmware = Literal["bios", "efi"]
+Architecture = Literal["x86_64", "aarch64"]
 
 
 class Machine:
@@ -89,10 +94,12 @@ class Machine:
 
 
 @contextmanager
-def boot(image: Path, image_format: str = "raw", firmware: Firmware = "bios") -> Iterator[Machine]:
+def boot(
+    image: Path, image_format: str = "raw", firmware: Firmware = "bios", architecture: Architecture = "x86_64"
+) -> Iterator[Machine]:
     """Run a machine with an image as its only disk, and end it."""
     with tempfile.TemporaryDirectory(prefix="boot-") as folder:
-        command = _command(image, image_format, firmware, Path(folder))
+        command = _command(image, image_format, firmware, architecture, Path(folder))
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as process:
             try:
@@ -101,28 +108,33 @@ def boot(image: Path, image_format: str = "raw", firmware: Firmware = "bios") ->
                 process.kill()
 
 
-def check(image: Path, image_format: str = "raw", firmware: Firmware = "bios") -> str:
+def check(
+    image: Path, image_format: str = "raw", firmware: Firmware = "bios", architecture: Architecture = "x86_64"
+) -> str:
     """Assert that an image boots to a login prompt, and return all that was said."""
-    with boot(image, image_format, firmware) as machine:
+    with boot(image, image_format, firmware, architecture) as machine:
         return machine.expect(LOGIN)
 
 
-def _command(image: Path, image_format: str, firmware: Firmware, folder: Path) -> list[str]:
+def _command(
+    image: Path, image_format: str, firmware: Firmware, architecture: Architecture, folder: Path
+) -> list[str]:
     # QEMU doubles a comma inside a file name.
     escaped = str(image).replace(",", ",,")
     return [
-        require("qemu-system-x86_64"), *("-accel", "tcg"), *("-m", "384"), *("-smp", "1"), "-nodefaults",
-        *("-display", "none"), "-no-reboot", *("-serial", "stdio"), *("-boot", "reboot-timeout=1"),
-        *(_ovmf(folder) if firmware == "efi" else ()),
+        require(f"qemu-system-{architecture}"), *_MACHINES[architecture], *("-accel", "tcg"),
+        *("-m", "384"), *("-smp", "1"), "-nodefaults", *("-display", "none"), "-no-reboot",
+        *("-serial", "stdio"), *("-boot", "reboot-timeout=1"),
+        *(_flash(architecture, folder) if firmware == "efi" else ()),
         *("-drive", f"if=none,id=disk,format={image_format},snapshot=on,file={escaped}"),
         *("-device", "virtio-blk-pci,drive=disk,bootindex=0"),
     ]  # fmt: skip
 
 
-def _ovmf(folder: Path) -> list[str]:
-    """Return what gives a machine OVMF, with variables of its own."""
-    code = require_file(_OVMF / "OVMF_CODE_4M.fd")
+def _flash(architecture: Architecture, folder: Path) -> list[str]:
+    """Return what gives a machine UEFI, with variables of its own."""
+    code, template = map(require_file, _UEFI[architecture])
     variables = folder / "variables"
-    shutil.copyfile(require_file(_OVMF / "OVMF_VARS_4M.fd"), variables)
+    shutil.copyfile(template, variables)
     flash = "if=pflash,format=raw,unit="
     return ["-drive", f"{flash}0,readonly=on,file={code}", "-drive", f"{flash}1,file={variables}"]

@@ -23,6 +23,9 @@ from imgwriter.tree.inventory import Inode
 from imgwriter.units import align_up
 
 PLACES = (b"usr/lib/grub/", b"usr/share/grub2/", b"lib/grub/")
+_GUEST_ONLY = "arm64-efi"
+"""A platform for which no image is made here; its own grub-install makes it, in a guest."""
+
 _STORE = b"nix/store"
 _FILE_LIMIT = 16 << 20  # the largest of Debian's has 400 KiB
 
@@ -96,13 +99,23 @@ def find_platform(root: Inode, name: str, packages: str) -> Platform:
         SourceError: There is none.
     """
     for directory in _places(root):
-        if kernels.find(root, directory + name.encode() + b"/kernel.img") is not None:
+        if _is_there(root, directory, name):
             return Platform(root, directory + name.encode(), name)
+    if any(_is_there(root, directory, _GUEST_ONLY) for directory in _places(root)):
+        raise SourceError(
+            f"the tree's GRUB is for {_GUEST_ONLY}, and without a guest only {name}'s is installed here; let"
+            " its own grub-install do it in a guest, with --boot-command, or use boot loader 'systemd-boot'",
+            PLACES[0] + _GUEST_ONLY.encode(),
+        )
     raise SourceError(
         f"the tree has no usr/lib/grub/{name}, from which GRUB's boot code is made; install GRUB in it"
         f" ({packages}), or use another boot loader",
         PLACES[0] + name.encode(),
     )
+
+
+def _is_there(root: Inode, directory: bytes, name: str) -> bool:
+    return kernels.find(root, directory + name.encode() + b"/kernel.img") is not None
 
 
 def objects(modules: Sequence[bytes], prefix: bytes, word: int) -> bytes:

@@ -87,3 +87,9 @@ def test_a_tree_without_grub():
         SourceError, match=r"no usr/lib/grub/i386-pc.*install GRUB in it \(Debian: grub-pc-bin\)"
     ):
         find_platform(tree({"usr": {}}), "i386-pc", "Debian: grub-pc-bin")
+
+
+def test_a_tree_whose_grub_is_for_arm():
+    root = tree({"usr": {"lib": {"grub": {"arm64-efi": {"kernel.img": b"kernel"}}}}})
+    with pytest.raises(SourceError, match=r"GRUB is for arm64-efi.*in a guest, with --boot-command"):
+        find_platform(root, "x86_64-efi", "Debian: grub-efi-amd64-bin")

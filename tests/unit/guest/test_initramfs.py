@@ -51,6 +51,8 @@ def test_the_same_input_makes_the_same_bytes():
 def test_modules_that_a_job_needs():
     assert required_modules(JOB) == ("virtio_pci", "virtio_blk", "ext4", "vfat")
     assert {"virtio_console", "pvpanic_pci", "nls_cp437", "nls_ascii"} <= set(optional_modules(JOB))
+    # There is no second serial port on Arm, on which it could speak without.
+    assert set(required_modules(JOB, "aarch64")) - set(required_modules(JOB)) == {"virtio_console"}
     plain = Job(Mount(0, "ext2"), ())
     assert required_modules(plain) == ("virtio_pci", "virtio_blk", "ext4")  # which mounts ext2 and ext3
     assert not any(name.startswith("nls") for name in optional_modules(plain))

@@ -15,6 +15,7 @@ from imgwriter.install.efi_variables import (
     LOADER,
     NV_DATA,
     Variable,
+    is_blank,
     lasting,
     read_variables,
     write_variables,
@@ -51,6 +52,21 @@ def flash(*entries: bytes) -> bytes:
 def test_an_empty_one() -> None:
     assert read_variables(EMPTY) == []
     assert write_variables(EMPTY, []) == EMPTY
+
+
+@pytest.mark.parametrize(
+    ("content", "blank"),
+    [
+        (bytes(8192), True),
+        (b"\xff" * 8192, True),
+        (bytes(8191) + b"\xff", False),
+        (b"a" * 8192, False),
+        (EMPTY, False),
+        (b"", False),
+    ],
+)
+def test_a_blank_one_is_for_the_firmware_to_lay_out(content: bytes, blank: bool) -> None:
+    assert is_blank(content) is blank
 
 
 @pytest.mark.parametrize(
