@@ -6,8 +6,8 @@
                                                                                 └─ serial port <──> Machine
 
 Nothing is written to the image. Software emulation; the only limit is a deadline for a machine that hangs.
-SeaBIOS is told to start anew where it finds nothing to boot, which ends QEMU; UEFI (OVMF, AAVMF on Arm) says so
-on its serial port and goes on to its shell.
+SeaBIOS is told to start anew where it finds nothing to boot, which ends QEMU; UEFI (OVMF, AAVMF on Arm) says
+so on its serial port and goes on to its shell.
 """
 
 from __future__ import annotations
