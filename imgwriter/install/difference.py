@@ -9,12 +9,15 @@
 A file that nobody touched is told by its change time: imgwriter writes it, and the kernel sets it with every
 change; no program can set it back. What the kernel may have touched is compared, attributes and contents, so
 that only what differs counts. FAT has no such time, and no attributes: names and contents are compared.
+
+Two walks: the first finds which files of the scratch disk are files of the sources, the second changes the
+tree. So a file that has another name now stays that file, whichever of its names comes first.
 """
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -23,6 +26,10 @@ from imgwriter.ext4.tree_reader import Node
 from imgwriter.extent import Buffer, Data
 from imgwriter.install.noise import Noise
 from imgwriter.tree.inventory import Inode
+from imgwriter.tree.rules import NANOSECOND
+
+FAT_RESOLUTION = 2 * NANOSECOND
+"""A time on FAT is of even seconds, rounded down; copied from there, it is so on the root as well."""
 
 LOST_AND_FOUND = b"lost+found"
 """Made with every ext4: it is in no tree that did not bring one."""
@@ -34,7 +41,8 @@ class Rules:
 
     Attributes:
         noise: What is dropped.
-        stamped: (start, stop) in nanoseconds: times that the guest's clock had.
+        clock: (first, last) in nanoseconds: what the guest's clock can have shown. Both are the same in each
+            build: what a build took would decide about times that were set by hand.
         time_ns: What such times become: those of what imgwriter makes.
         clamp_ns: The latest that other times may be, or None.
         attributes: Whether the file system has owners, modes and change times.
@@ -42,7 +50,7 @@ class Rules:
     """
 
     noise: Noise
-    stamped: tuple[int, int]
+    clock: tuple[int, int]
     time_ns: int
     clamp_ns: int | None = None
     attributes: bool = True
@@ -50,7 +58,15 @@ class Rules:
 
     def is_stamped(self, mtime_ns: int) -> bool:
         """Tell whether a time is the guest's clock's."""
-        return self.stamped[0] <= mtime_ns <= self.stamped[1]
+        return self.clock[0] - FAT_RESOLUTION < mtime_ns <= self.clock[1]
+
+    def is_of_guest(self, ctime_ns: int) -> bool:
+        """Tell whether a change time is one that the guest's kernel can have set.
+
+        It sets none of the clock's first moment, which is over before anything is mounted, and is what all
+        times are in a tree that is clamped to it.
+        """
+        return self.clock[0] < ctime_ns <= self.clock[1]
 
     def settled(self, mtime_ns: int) -> int:
         """Return the time that something with this one gets."""
@@ -77,7 +93,9 @@ def apply(before: Inode, after: Inode, rules: Rules) -> list[Change]:
     Raises:
         SourceError, FormatError: A source or the scratch disk cannot be read.
     """
-    return _Application(rules).directory(before, after)
+    application = _Application(rules)
+    application.match(before, after)
+    return application.directory(before, after)
 
 
 class _Application:
@@ -86,6 +104,16 @@ class _Application:
         self.changes: list[Change] = []
         # What an inode of the scratch disk is in the result: names of one file stay names of one file.
         self.known: dict[int, Inode] = {}
+
+    def match(self, before: Inode, after: Inode) -> None:
+        """Find the files of the scratch disk that are files of the sources, each one of another."""
+        taken: set[int] = set()
+        for ours, theirs, path in _in_both(before, after):
+            if id(theirs) in self.known or id(ours) in taken or self._drops(path, theirs):
+                continue
+            if _same(ours, theirs, self.rules):
+                self.known[id(theirs)] = ours
+                taken.add(id(ours))
 
     def directory(self, before: Inode, after: Inode) -> list[Change]:
         pending = [(before, after, b"")]
@@ -110,8 +138,8 @@ class _Application:
             elif ours is not None and ours.entries is not None and theirs.entries is not None:
                 below.append((ours, theirs, full))
             elif not self._drops(full, theirs):
-                result = self._result(ours, theirs, full)
-                if result is not ours and result is not None:
+                result = self.known.get(id(theirs)) or self._adopted(theirs, full)
+                if result is not ours:
                     self._note("changed" if ours is not None else "made", full)
                     entries[name] = result
                     touched = True
@@ -122,16 +150,6 @@ class _Application:
         if path == LOST_AND_FOUND and self.rules.attributes and not self.rules.prefix:
             return True
         return self.rules.noise.drops(self.rules.path(path), inode.entries is not None)
-
-    def _result(self, ours: Inode | None, theirs: Inode, path: bytes) -> Inode | None:
-        """Return what stands under a name now; None where nothing of it is kept."""
-        known = self.known.get(id(theirs))
-        if known is not None:
-            return known
-        if ours is not None and _same(ours, theirs, self.rules):
-            self.known[id(theirs)] = ours
-            return ours
-        return self._adopted(theirs, path)
 
     def _adopted(self, inode: Inode, path: bytes) -> Inode:
         """Return an inode of the scratch disk as it goes into the tree, with all that is below it."""
@@ -175,6 +193,23 @@ class _Application:
         self.changes.append(Change(kind, self.rules.path(path)))  # type: ignore[arg-type]  # one of three
 
 
+def _in_both(before: Inode, after: Inode) -> Iterator[tuple[Inode, Inode, bytes]]:
+    """Yield (one's, the other's, path) of the names that both trees have, and of no directory."""
+    pending = [(before, after, b"")]
+    while pending:
+        old, new, path = pending.pop()
+        found = new.entries or {}
+        for name, ours in (old.entries or {}).items():
+            theirs = found.get(name)
+            full = path + b"/" + name if path else name
+            if theirs is None:
+                continue
+            if ours.entries is None and theirs.entries is None:
+                yield ours, theirs, full
+            elif ours.entries is not None and theirs.entries is not None:
+                pending.append((ours, theirs, full))
+
+
 def _same(ours: Inode, theirs: Inode, rules: Rules) -> bool:
     """Tell whether a file is what it was: no difference but the time at which the guest wrote the same."""
     if stat.S_IFMT(ours.mode) != stat.S_IFMT(theirs.mode) or ours.size != theirs.size:
@@ -184,7 +219,11 @@ def _same(ours: Inode, theirs: Inode, rules: Rules) -> bool:
         if own != (theirs.mode, theirs.uid, theirs.gid):
             return False
         if theirs.mtime_ns == ours.mtime_ns:
-            if isinstance(theirs, Node) and theirs.ctime_ns == ours.mtime_ns:
+            if (
+                isinstance(theirs, Node)
+                and theirs.ctime_ns == ours.mtime_ns
+                and not rules.is_of_guest(theirs.ctime_ns)
+            ):
                 return True
         elif not rules.is_stamped(theirs.mtime_ns):
             return False

@@ -14,7 +14,6 @@ copied from it.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -50,7 +49,6 @@ Stages = Callable[[str], None]
 """Called with the name of each stage when it begins: "scratch", the guest's own, "read back"."""
 
 _LOG_LINES = 20
-_FAT_RESOLUTION = 2 * NANOSECOND
 _SLACK = 60 * NANOSECOND
 """What a guest's clock may be ahead of the host's, over a whole run."""
 _ROOT = b""
@@ -209,19 +207,18 @@ def _path(given: HostPath | None) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A guest that did its job, and what its clock showed meanwhile, in nanoseconds since the epoch."""
+    """A guest that did its job, and what its clock can have shown, in nanoseconds since the epoch."""
 
     log: tuple[str, ...]
-    stamped: tuple[int, int]
+    clock: tuple[int, int]
 
 
 def _run(request: GuestRequest, stages: Stages) -> _Run:
     from imgwriter.vm import run_guest  # asyncio and qemu.qmp: paid where a guest is run
 
-    started = time.monotonic_ns()
     result: GuestResult = run_guest(request, stages)
     start = max(request.clock, EARLIEST_CLOCK) * NANOSECOND
-    return _Run(result.log, (start, start + time.monotonic_ns() - started + _SLACK))
+    return _Run(result.log, (start, start + int(request.timeout * NANOSECOND) + _SLACK))
 
 
 # EFI variables
@@ -280,10 +277,9 @@ def _apply(plan: ImagePlan, disk: OpenedDisk, noise: Noise, run: _Run) -> list[C
         if role not in plan.trees:
             continue
         tree, is_fat = _read_back(disk, plan.layout.partition(role))
-        start, stop = run.stamped
         rules = difference.Rules(
             noise,
-            (start - _FAT_RESOLUTION if is_fat else start, stop),
+            run.clock,
             spec.time * NANOSECOND,
             None if spec.clamp is None else spec.clamp * NANOSECOND,
             attributes=not is_fat,

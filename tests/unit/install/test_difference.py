@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from imgwriter.bootloader.outcome import Change
+from imgwriter.ext4.tree_reader import Node
 from imgwriter.extent import Bytes
 from imgwriter.install.difference import Rules, apply, same_bytes
 from imgwriter.install.noise import Noise
@@ -199,3 +200,61 @@ def test_contents_are_compared_whatever_their_pieces(steps: tuple[int, int]) -> 
 def test_a_hole_is_zeros() -> None:
     assert same_bytes(None, Bytes(bytes(9))) and same_bytes(Bytes(bytes(9)), None) and same_bytes(None, None)
     assert not same_bytes(None, Bytes(b"\0\0a"))
+
+
+def test_a_copy_in_the_place_of_a_name_is_a_file_of_its_own() -> None:
+    """As ``rm b; cp -p a b`` leaves it: nothing of b is another, but that a is changed without it."""
+    one = file(b"abc")
+    before = folder({b"a": one, b"b": one})
+    assert changes(before, folder({b"a": file(b"abc"), b"b": file(b"abc")})) == [("changed", "b")]
+    assert before.entries is not None
+    assert before.entries[b"a"] is one and before.entries[b"b"] is not one
+
+
+def test_a_file_with_another_name_before_its_own_is_the_same_file() -> None:
+    kept = file(b"abc")
+    before = folder({b"z": kept})
+    linked = file(b"abc")
+    assert changes(before, folder({b"d": folder({b"a": linked}), b"z": linked})) == [("made", "d")]
+    assert before.entries is not None
+    assert before.entries[b"z"] is kept and before.entries[b"d"].entries == {b"a": kept}
+
+
+def node(content: bytes, mtime_ns: int, ctime_ns: int) -> Inode:
+    """Return a file as the reader of ext4 gives it."""
+    made = Node.__new__(Node)
+    Inode.__init__(made, stat.S_IFREG | 0o644, mtime_ns=mtime_ns)
+    made.size, made.data, made.ctime_ns = len(content), Bytes(content), ctime_ns
+    return made
+
+
+@pytest.mark.parametrize(
+    ("time", "seen"),
+    [
+        (OLD, False),
+        (CLOCK, False),
+        (CLOCK + 1, True),
+        (CLOCK + 60 * 10**9, True),
+        (CLOCK + 60 * 10**9 + 1, False),
+    ],
+)
+def test_a_change_time_tells_nothing_where_the_guests_clock_may_have_shown_it(time: int, seen: bool) -> None:
+    """A file from the guest's future, written to when its clock was there, has the times that it had."""
+    before = folder({b"a": file(b"abc", time)})
+    assert changes(before, folder({b"a": node(b"abd", time, time)})) == ([("changed", "a")] if seen else [])
+
+
+@pytest.mark.parametrize(
+    ("mtime", "settled"),
+    [
+        (CLOCK - 2 * 10**9, CLOCK - 2 * 10**9),
+        (CLOCK - 2 * 10**9 + 1, TIME),
+        (CLOCK + 60 * 10**9, TIME),
+        (CLOCK + 60 * 10**9 + 1, CLOCK + 60 * 10**9 + 1),
+    ],
+)
+def test_a_time_that_went_over_fat_is_the_guests_too(mtime: int, settled: int) -> None:
+    """``cp -p`` from an ESP: FAT has even seconds, so that the first may be from before the clock began."""
+    before = folder({})
+    apply(before, folder({b"a": file(b"1", mtime)}), RULES)
+    assert before.entries is not None and before.entries[b"a"].mtime_ns == settled
