@@ -179,7 +179,7 @@ def _stale(spec: ImageSpec) -> Iterator[str]:
     for suffix, written in ((b".sha256", spec.sha256), (b".bmap", spec.bmap)):
         beside = image_path(spec) + suffix
         if not written and os.path.exists(beside):
-            yield f"{show(beside)} is of the image that was there before; remove it"
+            yield f"{show(beside)} is of the image that is there now, not of the new one; remove it"
 
 
 def _check_manifest(spec: ImageSpec) -> None:

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 import imgwriter
 from imgwriter import options
-from imgwriter.errors import CapacityError, GuestError, ImgwriterError, OutputError, PlanInvariantError, show
+from imgwriter.errors import (
+    CapacityError,
+    FormatError,
+    GuestError,
+    ImgwriterError,
+    OutputError,
+    PlanInvariantError,
+    show,
+)
 
 if TYPE_CHECKING:
     from imgwriter.build import Progress
@@ -59,7 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments without the program's name; the process's own when None.
     """
     parser = options.make_parser()
-    arguments = parser.parse_args(argv)
+    try:
+        arguments, unknown = parser.parse_known_args(argv)
+    except options.HelpAsked as asked:
+        text = asked.text
+        return _guarded(Namespace(command=None), lambda _: _printed(text))
+    if unknown:
+        parser.refuse(arguments, unknown)
     if arguments.version:
         return _guarded(arguments, _version)
     if arguments.command is None:
@@ -77,7 +91,7 @@ def run() -> NoReturn:
     gc.set_threshold(_OBJECTS)
     try:
         status = main()
-    except SystemExit as end:  # argparse: --help, or words it cannot read
+    except SystemExit as end:  # argparse: words it cannot read
         status = end.code if isinstance(end.code, int) else USAGE
     with suppress(OSError, ValueError):
         sys.stdout.flush()
@@ -107,6 +121,7 @@ def _occupy_standard_streams() -> None:
 def _guarded(arguments: Namespace, command: Callable[[Namespace], int]) -> int:
     """Run a command; turn what ends it into a sentence and an exit status."""
     debug = getattr(arguments, "debug", False)  # --version has none
+    refused = _status_of_errors(arguments)
     try:
         with _signals_raise():
             return command(arguments)
@@ -121,7 +136,7 @@ def _guarded(arguments: Namespace, command: Callable[[Namespace], int]) -> int:
         return _bug(error, debug)
     except ImgwriterError as error:
         _show_traceback(debug)
-        _complain(str(error))
+        _complain(_which(arguments, error) + str(error))
         if isinstance(error, CapacityError) and error.largest:
             print(_largest(error.largest), file=sys.stderr)
         if isinstance(error, GuestError) and error.log:
@@ -130,13 +145,25 @@ def _guarded(arguments: Namespace, command: Callable[[Namespace], int]) -> int:
             )
         if notes := _notes(error):
             _complain(notes)
-        return REFUSED
+        return refused
     except MemoryError:
         _show_traceback(debug)
         _complain("there is not enough memory; end other programs, raise `ulimit -v`, or try --workers 1")
-        return REFUSED
+        return refused
     except Exception as error:  # the last resort: any other error is a bug, and the user is told so
         return _bug(error, debug)
+
+
+def _status_of_errors(arguments: Namespace) -> int:
+    """Return the exit status of an error: where 1 is an answer (they differ, there are findings), another."""
+    answers = arguments.command in ("diff", "verify") or getattr(arguments, "fuzz_command", None) == "compare"
+    return USAGE if answers else REFUSED
+
+
+def _which(arguments: Namespace, error: ImgwriterError) -> str:
+    """Return which image is damaged, to stand before what is wrong with it: a script may have several."""
+    image = getattr(arguments, "image", None)
+    return f"{show(os.fsencode(image))}: " if image and isinstance(error, FormatError) else ""
 
 
 @contextmanager
@@ -225,27 +252,19 @@ def _diff(arguments: Namespace) -> int:
         return USAGE
     from imgwriter.diff import report
     from imgwriter.diff.compare import compare_disks, differ
-    from imgwriter.examine.opening import open_disk
 
-    try:
-        with _collection_paused():
-            a = open_disk(os.fsencode(arguments.a), arguments.input_format_a)
-            b = open_disk(os.fsencode(arguments.b), arguments.input_format_b)
-            if arguments.brief and not (arguments.files or arguments.ignore):
-                return _differ(arguments, not differ(a, b))
-            comparison = compare_disks(
-                a,
-                b,
-                files=arguments.files,
-                ignore=frozenset(arguments.ignore),
-                examples=arguments.limit or sys.maxsize,
-            )
-    except ImgwriterError as error:
-        if isinstance(error, PlanInvariantError):
-            raise
-        _show_traceback(arguments.debug)
-        _complain(str(error))
-        return USAGE  # 1 says that they differ
+    with _collection_paused():
+        a = _named(arguments.a, arguments.input_format_a)
+        b = _named(arguments.b, arguments.input_format_b)
+        if arguments.brief and not (arguments.files or arguments.ignore):
+            return _differ(arguments, not differ(a, b))
+        comparison = compare_disks(
+            a,
+            b,
+            files=arguments.files,
+            ignore=frozenset(arguments.ignore),
+            examples=arguments.limit or sys.maxsize,
+        )
     if arguments.brief:
         return _differ(arguments, comparison.same)
     if arguments.json:
@@ -257,6 +276,16 @@ def _diff(arguments: Namespace) -> int:
     if comparison.unread:
         return USAGE
     return DONE if comparison.same else REFUSED
+
+
+def _named(path: str, input_format: str | None) -> OpenedDisk:
+    """Open one of several images; an error says which it is of."""
+    from imgwriter.examine.opening import open_disk
+
+    try:
+        return open_disk(os.fsencode(path), input_format)
+    except FormatError as error:
+        raise FormatError(f"{show(os.fsencode(path))}: {error}", error.where, error.offset) from error
 
 
 def _differ(arguments: Namespace, same: bool) -> int:
@@ -312,15 +341,8 @@ def _fuzz_compare(arguments: Namespace) -> int:
     from imgwriter.fuzz.compare.request import run_request
     from imgwriter.options.fuzz_compare import to_request
 
-    try:
-        with _count(arguments, "asking", "answers") as progress:
-            comparison = run_request(to_request(arguments), progress)
-    except ImgwriterError as error:
-        if isinstance(error, PlanInvariantError):
-            raise
-        _show_traceback(arguments.debug)
-        _complain(str(error))
-        return USAGE  # 1 says that they disagree
+    with _count(arguments, "asking", "answers") as progress:
+        comparison = run_request(to_request(arguments), progress)
     if arguments.json:
         import json
 
@@ -337,21 +359,14 @@ def _verify(arguments: Namespace) -> int:
     from imgwriter.verify import report
     from imgwriter.verify.image import verify_image
 
-    try:
-        with _progress(arguments, "verifying") as progress:
-            verified = verify_image(
-                os.fsencode(arguments.image),
-                arguments.input_format,
-                sector_size=arguments.sector_size,
-                partition=arguments.partition,
-                progress=progress,
-            )
-    except ImgwriterError as error:
-        if isinstance(error, PlanInvariantError):
-            raise
-        _show_traceback(arguments.debug)
-        _complain(str(error))
-        return USAGE  # 1 says that there are findings
+    with _progress(arguments, "verifying") as progress:
+        verified = verify_image(
+            os.fsencode(arguments.image),
+            arguments.input_format,
+            sector_size=arguments.sector_size,
+            partition=arguments.partition,
+            progress=progress,
+        )
     if arguments.json:
         import json
 
@@ -359,7 +374,7 @@ def _verify(arguments: Namespace) -> int:
     elif not arguments.quiet:
         _printed(report.text(verified))
     if verified.error:
-        _complain(verified.error)
+        _complain(f"{show(os.fsencode(arguments.image))}: {verified.error}")
     if verified.findings:
         return REFUSED
     return USAGE if verified.error else DONE

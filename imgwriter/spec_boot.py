@@ -102,10 +102,10 @@ def check(spec: ImageSpec) -> None:
         _refuse(
             "only a boot loader that is installed without a guest has that; name one with --boot-loader",
             {
-                "kernel parameters": spec.kernel_parameters,
+                "a line of kernel parameters": spec.kernel_parameters,
                 "a menu's timeout": spec.boot_timeout is not None,
                 "a grub.cfg": spec.grub_config,
-                "modules for GRUB": spec.grub_modules,
+                "a module for GRUB": spec.grub_modules,
             },
         )
 
@@ -187,7 +187,7 @@ def _need_guest(spec: ImageSpec) -> None:
             "an activation": spec.activate,
             "leave to keep the guest's image": spec.keep_guest_image,
             "a wish for EFI variables": spec.touch_efi_vars,
-            "rules for what an installer leaves behind": spec.installer_noise != "default",
+            "a list of what an installer leaves behind": spec.installer_noise != "default",
         },
     )
 

@@ -26,6 +26,12 @@ from imgwriter.spec_kinds import Where, describe
 _SPELLINGS = {name: (key, kind) for key in KEYS for name, kind in key.spellings.items()}
 
 
+MOST_BYTES = 64 << 20
+"""Of a spec file: more than any that was ever written, and less than would fill a machine."""
+
+_INSTEAD = "give a tar as --tree, an image to 'imgwriter inspect'"
+
+
 def read_spec(path: HostPath, **fields: Any) -> ImageSpec:
     """Return what a spec file asks for.
 
@@ -73,13 +79,23 @@ def read_fields(path: HostPath) -> dict[str, Any]:
 def _parse(name: bytes, file: str) -> Mapping[str, object]:
     try:
         with open(name, "rb") as stream:
-            text = stream.read().decode("utf-8")
+            # Not more of a file that is no spec file than tells so: an image may have terabytes.
+            content = stream.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise SpecError(f"{file} has more than {MOST_BYTES >> 20} MiB, which is no spec file; {_INSTEAD}")
+        text = content.decode("utf-8")
+    except IsADirectoryError as error:
+        raise SourceError(
+            f"{file} is a directory, not a spec file; to put it in, give it as --tree", name
+        ) from error
     except OSError as error:
         raise SourceError(
             f"the spec file {file} cannot be read: {error.strerror}; name a TOML or JSON file", name
         ) from error
     except UnicodeDecodeError as error:
-        raise SpecError(f"{file} has no UTF-8 at offset {error.start}; save it as UTF-8") from error
+        raise SpecError(
+            f"{file} has no UTF-8 at offset {error.start}; save it as UTF-8, or {_INSTEAD}"
+        ) from error
     is_json = name.endswith(b".json") or (not name.endswith(b".toml") and text.lstrip()[:1] == "{")
     language = "JSON" if is_json else "TOML"
     try:

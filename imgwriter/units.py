@@ -45,7 +45,7 @@ def parse_size(text: str, what: str = "size") -> int:
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise SpecError(
-            f"{what} {text!r} is not a size; give a number of MiB or a number with B, KiB, MiB, GiB or TiB"
+            f"{what} {text!r} is not a size; give a whole number of MiB, or one with B, KiB, MiB, GiB or TiB"
         )
     return int(match[1]) * _FACTOR[match[2][:1].lower()]
 

@@ -113,6 +113,7 @@ LAZY = {
     ("cli", "imgwriter.examine.selection"): "as browse",
     ("cli", "imgwriter.sink"): "for cat; other commands import it with build",
     ("cli", "imgwriter.schema"): "only for this command",
+    ("options.parser", "difflib"): "only where an option is not known",
     ("options.build", "imgwriter.spec_file"): "tomllib and json: only where a file is given",
     ("cli", "imgwriter.diff.report"): "the formats' readers, only for this command",
     ("cli", "imgwriter.diff.compare"): "the same",

@@ -37,7 +37,7 @@ def _title(image: Document, table: Document) -> str:
 
 
 def _remarks(image: Document, table: Document) -> Iterator[str]:
-    details = [f"{key.replace('_', ' ')} {_shown(str(value))}" for key, value in image["details"].items()]
+    details = [_detail(key, value) for key, value in image["details"].items()]
     if image["file_size"] is None:
         yield ", ".join(["a block device", *details])
     else:
@@ -55,6 +55,16 @@ def _remarks(image: Document, table: Document) -> Iterator[str]:
             f"the table has {table['findings']} findings and {table['notes']} notes;"
             " run 'imgwriter verify' to see them"
         )
+
+
+def _detail(key: str, value: str | int) -> str:
+    """Return one thing that a container says of itself."""
+    name = key.replace("_", " ")
+    if isinstance(value, bool):
+        return f"{name} {'yes' if value else 'no'}"
+    if isinstance(value, int) and key.endswith("_size"):
+        return f"{name} {format_size(value)}"
+    return f"{name} {_shown(str(value))}"
 
 
 def _row(partition: Document) -> Sequence[str]:

@@ -141,8 +141,7 @@ def _area(
 ) -> Area:
     volume = image.volume
     if start >= volume.size or size <= 0:
-        where = f"partition {number}" if number else "the file system"
-        error = FormatError(f"{where} does not lie on the disk; correct its table", where, start)
+        error = FormatError(_beyond(volume.size, number, start), f"partition {number}", start)
         return Area(number, start, size, partition, UNKNOWN, error=error)
     # A partition may be cut off: what is left of it can be looked at all the same.
     size = min(size, volume.size - start)
@@ -151,6 +150,15 @@ def _area(
         return Area(number, start, size, partition, kind, _open(image, kind, start, size, verify))
     except FormatError as error:
         return Area(number, start, size, partition, kind, error=error)
+
+
+def _beyond(disk_size: int, number: int, start: int) -> str:
+    if not disk_size:
+        return "the disk has no bytes; get the whole of the image"
+    return (
+        f"partition {number} begins at {start:,}, and does not lie on the disk of {disk_size:,} bytes;"
+        " get the whole of the image, or correct its table"
+    )
 
 
 def _open(image: Image, kind: str, start: int, size: int, verify: bool) -> FileSystem | None:

@@ -13,32 +13,56 @@ from imgwriter.options.diff import add_diff
 from imgwriter.options.examine import add_cat, add_extract, add_inspect, add_ls
 from imgwriter.options.fuzz import add_fuzz
 from imgwriter.options.map import add_map
-from imgwriter.options.parser import Parser
+from imgwriter.options.parser import Formatter, HelpAsked, Parser
 from imgwriter.options.schema import add_schema
 from imgwriter.options.verify import add_verify
 
-__all__ = ["Parser", "make_parser"]
+__all__ = ["HelpAsked", "Parser", "make_parser"]
+
+DESCRIPTION = """\
+Make disk images from trees of files, and look into any image, without root:
+partition tables (MBR, GPT), ext4 and FAT, in raw, qcow2, VHD and VDI images.
+"""
+
+EPILOG = """\
+examples
+  imgwriter build --tree rootfs
+      a directory becomes a disk image: nixos-disk-image/nixos.img
+  imgwriter build --tree rootfs.tar --partition-table efi --format qcow2
+      a tar becomes a qcow2 with a GPT and an EFI system partition
+  imgwriter inspect disk.qcow2
+      what is in an image, whoever made it
+  imgwriter extract disk.qcow2 /etc --output part
+      files of it
+  imgwriter verify disk.img && imgwriter diff disk.img other.img
+      is it sound, and in what does it differ from another
+
+'imgwriter COMMAND --help' lists what a command takes, with more examples.
+"""
 
 
 def make_parser() -> Parser:
     """Return the parser of the whole command line."""
     parser = Parser(
         prog="imgwriter",
-        description="Make disk images from trees of files, without root.",
-        epilog="'imgwriter COMMAND --help' lists what a command takes.",
+        usage="imgwriter COMMAND ...\n       imgwriter --version",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="store_true", help="print the version and leave")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers(prog="imgwriter", dest="command", metavar="COMMAND", title="commands")
+    # In the order of the help: what makes images, what looks into them, what is for other programs.
     add_build(commands)
     add_convert(commands)
-    add_diff(commands)
-    add_fuzz(commands)
     add_inspect(commands)
     add_ls(commands)
-    add_map(commands)
     add_cat(commands)
     add_extract(commands)
-    add_schema(commands)
     add_verify(commands)
+    add_diff(commands)
+    add_map(commands)
+    add_fuzz(commands)
+    add_schema(commands)
     return parser

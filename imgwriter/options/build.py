@@ -56,7 +56,8 @@ examples
   imgwriter build --tree base.tar --tree overlay \\
                   --content motd:/etc/motd:0644 --dry-run
       two layers and a file: show the plan and write nothing
-
+  imgwriter build --tree rootfs --boot-loader grub-bios
+      an image that boots, of a tree with a kernel and GRUB's files
   imgwriter build image.toml --format qcow2
       what a file says, as another container; docs/spec-file.md has its keys
 
@@ -66,7 +67,8 @@ exit status
        the image that was there, if any, is untouched
   2    the command line could not be understood
   3    imgwriter broke a rule of its own: a bug, please report it
-  130  after Ctrl-C, 143 after SIGTERM; nothing is left behind
+  129, 130, 143  stopped by SIGHUP, Ctrl-C or SIGTERM; nothing is left behind
+  141  nobody read standard output to its end
 
 docs/command-line.md has each option at length, and the schema of --json.
 """

@@ -35,7 +35,8 @@ examples
   imgwriter convert untrusted.img - --input-format raw --format raw | upload
 
 exit status
-  as of imgwriter build; 1 also where IN is damaged
+  0 done; 1 refused, or IN is damaged: OUT is as it was; 2 wrong usage;
+  129, 130, 143 stopped by SIGHUP, Ctrl-C or SIGTERM; nothing is left behind
 """
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
-from imgwriter.errors import SpecError
-from imgwriter.options.parser import Formatter, Parser, typed
+from imgwriter.options.parser import Formatter, Parser, partition_number, typed
 from imgwriter.values import parse_size_in_bytes
 
 _WHICH = """
@@ -76,7 +74,7 @@ examples
   imgwriter extract nixos.img --output rootfs
   imgwriter extract nixos.img /etc /var/log --output part
   imgwriter extract nixos.qcow2 --to-tar - | ssh host tar xpf - -C /srv/root
-  imgwriter extract nixos.img --to-tar root.tar && imgwriter build --tree root.tar
+  imgwriter extract nixos.img --to-tar root.tar
 
 exit status
   0 done, with warnings on standard error for what was left out; 1 refused, or
@@ -96,18 +94,18 @@ def add_inspect(commands: argparse._SubParsersAction[Any]) -> None:
         INSPECT_EPILOG,
     )
     parser.add_argument("image", metavar="IMAGE", help="the image to look at")
-    add = parser.add_argument_group("options").add_argument
+    add = parser.add_argument_group("what is said").add_argument
     add("--json", action="store_true", help="print one JSON document, with everything")
-    _add_reading(add)
+    _add_reading(parser)
 
 
 def add_ls(commands: argparse._SubParsersAction[Any]) -> None:
     """Add ``ls``."""
     parser = _parser(
-        commands, "ls", "list files of an image", "imgwriter ls [-l] [-R] [-d] IMAGE [PATH...]", LS, LS_EPILOG
+        commands, "ls", "list files of an image", "imgwriter ls IMAGE [PATH...] [options]", LS, LS_EPILOG
     )
     _add_paths(parser, "*", "what to list (default: the root)")
-    add = parser.add_argument_group("options").add_argument
+    add = parser.add_argument_group("what is said").add_argument
     add(
         "-l",
         "--long",
@@ -117,8 +115,7 @@ def add_ls(commands: argparse._SubParsersAction[Any]) -> None:
     add("-R", "--recursive", action="store_true", help="what is in directories below, too")
     add("-d", "--directory", action="store_true", help="directories themselves, not what is in them")
     add("--json", action="store_true", help="a JSON object a line for each file, with everything")
-    _add_partition(add)
-    _add_reading(add)
+    _add_reading(parser, partition=True)
 
 
 def add_cat(commands: argparse._SubParsersAction[Any]) -> None:
@@ -127,19 +124,17 @@ def add_cat(commands: argparse._SubParsersAction[Any]) -> None:
         commands,
         "cat",
         "write files of an image to standard output",
-        "imgwriter cat IMAGE PATH...",
+        "imgwriter cat IMAGE PATH... [options]",
         CAT,
         CAT_EPILOG,
     )
     _add_paths(parser, "+", "a regular file")
-    add = parser.add_argument_group("options").add_argument
-    _add_partition(add)
-    _add_reading(add)
+    _add_reading(parser, partition=True)
 
 
 def add_extract(commands: argparse._SubParsersAction[Any]) -> None:
     """Add ``extract``."""
-    usage = "imgwriter extract IMAGE [PATH...] (--output DIR | --to-tar FILE|-) [options]"
+    usage = "imgwriter extract IMAGE [PATH...] (--output DIR|--to-tar FILE) [options]"
     parser = _parser(
         commands,
         "extract",
@@ -154,7 +149,7 @@ def add_extract(commands: argparse._SubParsersAction[Any]) -> None:
     where.add_argument(
         "--to-tar", metavar="FILE", help="a tar, replaced when it is there; '-': standard output"
     )
-    add = parser.add_argument_group("options").add_argument
+    add = parser.add_argument_group("how").add_argument
     add(
         "--owner",
         choices=("image", "caller"),
@@ -165,9 +160,8 @@ def add_extract(commands: argparse._SubParsersAction[Any]) -> None:
         action="store_true",
         help="also into a directory that is not empty: directories are entered, all else is replaced",
     )
-    _add_partition(add)
-    _add_reading(add)
     add("--quiet", action="store_true", help="print errors and warnings alone")
+    _add_reading(parser, partition=True)
 
 
 def _parser(
@@ -196,16 +190,20 @@ def _add_paths(parser: argparse.ArgumentParser, count: str, help_: str) -> None:
     parser.add_argument("paths", metavar="PATH", nargs=count, default=[], help=help_)
 
 
-def _add_partition(add: Callable[..., argparse.Action]) -> None:
-    add(
-        "--partition",
-        type=typed(_partition),
-        metavar="N",
-        help="the partition whose file system is meant; 0: a disk without a table",
-    )
+def _add_reading(parser: argparse.ArgumentParser, *, partition: bool = False) -> None:
+    """Add what says how the image is read.
 
-
-def _add_reading(add: Callable[..., argparse.Action]) -> None:
+    Args:
+        partition: Whether one file system of it is meant.
+    """
+    add = parser.add_argument_group("the image").add_argument
+    if partition:
+        add(
+            "--partition",
+            type=typed(partition_number),
+            metavar="N",
+            help="the partition whose file system is meant; 0: a disk without a table",
+        )
     add("--input-format", metavar="FORMAT", help="raw, qcow2, vpc or vdi (default: by the content of IMAGE)")
     add(
         "--sector-size",
@@ -214,9 +212,3 @@ def _add_reading(add: Callable[..., argparse.Action]) -> None:
         help="of the partition table: 512 to 4096 bytes (default: by the content)",
     )
     add("--debug", action="store_true", help="show a traceback with an error")
-
-
-def _partition(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise SpecError(f"partition {text!r} is not a number; 'imgwriter inspect' lists them")
-    return int(text)

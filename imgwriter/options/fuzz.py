@@ -48,6 +48,21 @@ Print the words of all formats (signatures, magic numbers, type GUIDs, sizes
 at their limits) as a dictionary for AFL++ (-x) and libFuzzer (-dict=).
 """
 
+DICTIONARY_EPILOG = """\
+examples
+  imgwriter fuzz dictionary > imgwriter.dict
+  afl-fuzz -x imgwriter.dict -i seeds -o findings -- ./parser @@
+"""
+
+EPILOG = """\
+examples
+  imgwriter fuzz corpus --kind gpt --output corpus
+  imgwriter fuzz compare corpus
+  imgwriter fuzz dictionary > imgwriter.dict
+
+'imgwriter fuzz COMMAND --help' lists what a command takes.
+"""
+
 
 def add_fuzz(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the command and its subcommands."""
@@ -56,7 +71,7 @@ def add_fuzz(commands: argparse._SubParsersAction[Any]) -> None:
         help="make material for fuzzing readers of tables and images",
         usage=USAGE,
         description=DESCRIPTION,
-        epilog="'imgwriter fuzz COMMAND --help' lists what a command takes.",
+        epilog=EPILOG,
         formatter_class=Formatter,
         allow_abbrev=False,
     )
@@ -101,8 +116,9 @@ def _add_dictionary(subcommands: argparse._SubParsersAction[Any]) -> None:
     parser = subcommands.add_parser(
         "dictionary",
         help="print a dictionary for AFL++ and libFuzzer",
-        usage="imgwriter fuzz dictionary > imgwriter.dict",
+        usage="imgwriter fuzz dictionary",
         description=DICTIONARY_DESCRIPTION,
+        epilog=DICTIONARY_EPILOG,
         formatter_class=Formatter,
         allow_abbrev=False,
     )

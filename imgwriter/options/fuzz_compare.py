@@ -44,7 +44,8 @@ examples
   imgwriter fuzz compare corpus --parser 'mine=./mine {image}' --json
 
 exit status
-  0 all agree; 1 some do not; 2 wrong usage, or they could not be asked; 3 a bug
+  0 all agree; 1 some do not; 2 wrong usage, or they could not be asked;
+  3 a bug in imgwriter
 """
 
 

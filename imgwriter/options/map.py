@@ -7,7 +7,7 @@ from typing import Any
 
 from imgwriter.options.parser import Formatter
 
-USAGE = "imgwriter map IMAGE --svg FILE | --html FILE"
+USAGE = "imgwriter map IMAGE [--svg FILE] [--html FILE] [options]"
 
 DESCRIPTION = """\
 Draw what is where on a disk: its partitions, and in each file system the
@@ -24,8 +24,8 @@ examples
   imgwriter map nixos.qcow2 --svg - > map.svg
 
 exit status
-  as of imgwriter build; 1 also where the image is damaged so that it cannot
-  be opened
+  0 done, also where a file system is damaged: what can be read is drawn;
+  1 the image cannot be opened, or a picture cannot be written; 2 wrong usage
 """
 
 

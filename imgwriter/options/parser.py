@@ -18,6 +18,31 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=26)
 
+    def add_argument(self, action: argparse.Action) -> None:
+        """Make room for an option, or for the commands: that these stand further in, argparse forgets."""
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += self._indent_increment
+
+
+class HelpAsked(Exception):
+    """``--help`` was given.
+
+    Attributes:
+        text: The help.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class _Help(argparse.Action):
+    """Hands the help over: argparse would print it itself, and not tell when that fails."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        raise HelpAsked(parser.format_help().rstrip("\n"))
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one sentence and whose exit status is 2.
@@ -27,6 +52,12 @@ class Parser(argparse.ArgumentParser):
     """
 
     intermixed = False
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(add_help=False, **settings)
+        self.add_argument(
+            "-h", "--help", action=_Help, nargs=0, default=argparse.SUPPRESS, help="show this help and exit"
+        )
 
     def parse_known_args(  # type: ignore[override]  # argparse's overloads tell apart what is Any here
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -38,6 +69,27 @@ class Parser(argparse.ArgumentParser):
             return self.parse_known_intermixed_args(args, namespace)
         finally:
             self.intermixed = True
+
+    def refuse(self, arguments: argparse.Namespace, words: Sequence[str]) -> NoReturn:
+        """Say that words of a command line are not known, in the name of the command that was given them.
+
+        Args:
+            arguments: What was made of the words that are known.
+            words: The others.
+        """
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                chosen = action.choices.get(getattr(arguments, action.dest))
+                if chosen is not None:
+                    chosen.refuse(arguments, words)
+        options = [word.split("=")[0] for word in words if word.startswith("-")]
+        if not options:
+            self.error(f"{words[0]!r} is one word too many")
+        from difflib import get_close_matches
+
+        known = [name for action in self._actions for name in action.option_strings]
+        near = get_close_matches(options[0], known, n=1)
+        self.error(f"there is no option {options[0]}" + (f"; {near[0]} is the nearest" if near else ""))
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see '{self.prog} --help'\n")
@@ -53,6 +105,17 @@ def typed(parse: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return convert
+
+
+def partition_number(text: str) -> int:
+    """Return the number of a partition; 0 is a disk without a table.
+
+    Raises:
+        SpecError: The text is none.
+    """
+    if not (text.isascii() and text.isdigit()) or len(text) > 9:
+        raise SpecError(f"partition {text!r} is not a number; 'imgwriter inspect' lists them")
+    return int(text)
 
 
 def add_container(add: Callable[..., argparse.Action]) -> None:

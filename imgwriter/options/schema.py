@@ -8,7 +8,14 @@ from typing import Any
 from imgwriter.options.parser import Formatter
 
 DESCRIPTION = """\
-Print the JSON Schema (2020-12) of the files that 'imgwriter build FILE' reads.
+Print the JSON Schema (2020-12) of the files that 'imgwriter build SPEC' reads,
+for editors and validators. docs/spec-file.md describes the keys.
+"""
+
+EPILOG = """\
+examples
+  imgwriter schema > imgwriter.schema.json
+  imgwriter schema | jq '.properties | keys'
 """
 
 
@@ -19,6 +26,7 @@ def add_schema(commands: argparse._SubParsersAction[Any]) -> None:
         help="print the JSON Schema of spec files",
         usage="imgwriter schema",
         description=DESCRIPTION,
+        epilog=EPILOG,
         formatter_class=Formatter,
         allow_abbrev=False,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from imgwriter.options.parser import Formatter, typed
+from imgwriter.options.parser import Formatter, partition_number, typed
 from imgwriter.values import parse_size_in_bytes
 
 USAGE = "imgwriter verify IMAGE [options]"
@@ -54,7 +54,7 @@ def add_verify(commands: argparse._SubParsersAction[Any]) -> None:
     )
     add(
         "--partition",
-        type=int,
+        type=typed(partition_number),
         metavar="N",
         help="only the file system of partition N; 0 for a disk without a table",
     )

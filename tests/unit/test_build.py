@@ -184,4 +184,4 @@ def test_files_beside_an_earlier_image_are_told_to_be_stale(tree: Path, out: Pat
     build_image(spec(tree, output=out, sha256=True, bmap=True))
     assert plan_image(spec(tree, output=out, sha256=True, bmap=True)).warnings == ()
     warnings = plan_image(spec(tree, output=out, bmap=True)).warnings
-    assert len(warnings) == 1 and "nixos.img.sha256 is of the image that was there before" in warnings[0]
+    assert len(warnings) == 1 and "nixos.img.sha256 is of the image that is there now" in warnings[0]

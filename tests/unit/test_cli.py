@@ -112,12 +112,31 @@ def test_a_path_that_is_no_text_is_printed_as_bytes(words: list[str], tmp_path: 
     assert b"\\xff/nixos.img: " in done.stdout
 
 
-def test_help_reads_on_80_columns() -> None:
-    done = run(["build", "--help"], env={**os.environ, "COLUMNS": "80"})
-    assert done.returncode == 0
-    for word in ("examples", "exit status", "identifiers", "--additional-space"):
-        assert word in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
+EVERY_COMMAND = [
+    (), ("build",), ("convert",), ("inspect",), ("ls",), ("cat",), ("extract",), ("verify",), ("diff",),
+    ("map",), ("fuzz",), ("fuzz", "corpus"), ("fuzz", "compare"), ("fuzz", "dictionary"), ("schema",),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", EVERY_COMMAND, ids=" ".join)
+def test_help_reads_on_80_columns(command: Sequence[str]) -> None:
+    done = run([*command, "--help"], env={**os.environ, "COLUMNS": "80"})
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) < 80
+    name = " ".join(["imgwriter", *command])
+    assert lines[0].startswith(f"usage: {name}")
+    examples = lines.index("examples")
+    assert any(line.startswith(f"  {name} ") for line in lines[examples + 1 :])
+    titles = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert len(titles) == len(set(titles)), "each heading is there once"
+
+
+def test_help_lists_every_command() -> None:
+    lines = run(["--help"]).stdout.splitlines()
+    first = lines.index("  COMMAND") + 1
+    listed = {line.split()[0] for line in lines[first : lines.index("", first)]}
+    assert listed == {command[0] for command in EVERY_COMMAND if command}
 
 
 def test_version_imports_nothing_heavy() -> None:
@@ -165,6 +184,29 @@ def test_no_command_is_status_2() -> None:
     done = run([])
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "imgwriter: no command is given; see 'imgwriter --help'\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--verison"],
+            "imgwriter: there is no option --verison; --version is the nearest; see 'imgwriter --help'",
+        ),
+        (["build", "--form=raw"], "imgwriter build: there is no option --form; --format is the nearest;"),
+        (["build", "a", "b"], "imgwriter build: 'b' is one word too many; see 'imgwriter build --help'"),
+        (["ls", "a", "--jsn"], "imgwriter ls: there is no option --jsn; --json is the nearest;"),
+        (["fuzz", "corpus", "--output", "a", "b"], "imgwriter fuzz corpus: 'b' is one word too many;"),
+        (
+            ["build", "--zzzzzzzz"],
+            "imgwriter build: there is no option --zzzzzzzz; see 'imgwriter build --help'",
+        ),
+    ],
+)
+def test_a_word_that_is_not_known_is_status_2(words: list[str], message: str) -> None:
+    done = run(words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(message) and done.stderr.count("\n") == 1
 
 
 def test_a_contradiction_is_status_1(words: list[str], tmp_path: Path) -> None:
@@ -236,6 +278,35 @@ def test_a_full_standard_output_is_status_1(words: list[str], tmp_path: Path) ->
     assert done.stderr.startswith("imgwriter: standard output takes no more bytes: No space")
     assert done.stderr.count("\n") == 1
     assert (tmp_path / "out" / "nixos.img").exists()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["build", "--help"], ["--version"], ["schema"]], ids=" ".join)
+def test_help_that_nobody_takes_is_no_success(words: list[str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*COMMAND, *words], stdout=full, stderr=PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("imgwriter: standard output takes no more bytes: No space")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["verify", "{image}"],
+        ["diff", "{image}", "{image}"],
+        ["fuzz", "compare", "--parsers", "imgwriter", "{folder}"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_an_answer_that_nobody_takes_is_none(command: list[str], words: list[str], tmp_path: Path) -> None:
+    """Status 1 of these says that there are findings, or differences."""
+    run(words)
+    image = tmp_path / "out" / "nixos.img"
+    command = [word.format(image=image, folder=image.parent) for word in command]
+    assert run(command).returncode == 0
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*COMMAND, *command], stdout=full, stderr=PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("imgwriter: standard output takes no more bytes: No space")
 
 
 def _with_closed(descriptor: int, words: Sequence[str]) -> subprocess.CompletedProcess[str]:

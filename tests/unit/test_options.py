@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -132,6 +135,31 @@ def test_what_cannot_be_understood_is_status_2(words: list[str], capsys: pytest.
 def test_a_partition_guid_twice_is_refused() -> None:
     with pytest.raises(SpecError, match="partition 2 is given a GUID twice"):
         spec("--partition-guid", f"2={GUID}", "--partition-guid", f"2={GUID}")
+
+
+def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield a parser and those of its commands; argparse has no other way to them."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _parsers(command)
+
+
+def test_every_option_of_every_command_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+    parsers = list(_parsers(options.make_parser()))
+    assert len(parsers) == 15
+    missing = {
+        f"{parser.prog} {name}"
+        for parser in parsers
+        for action in parser._actions
+        for name in action.option_strings
+        # A switch's negative goes without saying, and so does --help.
+        if name not in ("-h", "--help") and not name.startswith("--no-")
+        if not re.search(rf"`{name}[ ,`]", text)
+    }
+    assert missing == set()
 
 
 def test_every_field_of_the_spec_has_an_option_and_a_line_in_the_documentation() -> None:

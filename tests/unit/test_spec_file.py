@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -227,10 +228,27 @@ def test_no_utf8(tmp_path: Path) -> None:
         read_fields(path)
 
 
-@pytest.mark.parametrize("name", ["missing.toml", "."])
-def test_a_file_that_cannot_be_read(name: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"the spec file .* cannot be read: .*; name a TOML or JSON file"):
-        read_fields(tmp_path / name)
+        read_fields(tmp_path / "missing.toml")
+
+
+def test_a_tree_in_the_place_of_a_spec_file_is_told_how_it_is_given(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="is a directory, not a spec file; to put it in, give it as --tree"):
+        read_fields(tmp_path)
+
+
+def test_an_image_in_the_place_of_a_spec_file_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(b"")
+    os.truncate(path, 64 << 20)  # a hole: zeros are UTF-8
+    with pytest.raises(SpecError, match="is not TOML"):
+        read_fields(path)
+    os.truncate(path, (64 << 20) + 1)
+    with pytest.raises(SpecError, match="has more than 64 MiB, which is no spec file; give a tar as --tree"):
+        read_fields(path)
+    with pytest.raises(SpecError, match="has more than 64 MiB"):
+        read_fields("/dev/zero")
 
 
 # The file, the command line and Python say the same

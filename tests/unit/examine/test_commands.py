@@ -307,3 +307,37 @@ def test_every_option_is_documented_and_explained(image: Path) -> None:
         options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", said)) - {"--help"}
         assert [option for option in sorted(options) if option not in section] == []
         assert max(map(len, said.splitlines())) <= 84 and "examples\n" in said and "exit status\n" in said
+
+
+def test_which_image_is_damaged_is_said(image: Path, tmp_path: Path) -> None:
+    """A script may look into many, and diff always has two."""
+    (tmp_path / "text").write_bytes(b"no image")
+    (tmp_path / "cut.qcow2").write_bytes(b"QFI\xfb\x00\x00\x00\x03".ljust(64, b"\x00"))
+    for words in (
+        ("ls", "text"),
+        ("cat", "text", "/x"),
+        ("inspect", "cut.qcow2"),
+        ("map", "cut.qcow2", "--svg=x"),
+    ):
+        done = run(words[0], tmp_path / words[1], *words[2:])
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.startswith(b"imgwriter: " + os.fsencode(tmp_path / words[1]) + b": ")
+    for words in (("diff", image, tmp_path / "cut.qcow2"), ("verify", tmp_path / "cut.qcow2")):
+        done = run(*words)
+        assert done.returncode in (1, 2)
+        assert done.stderr.startswith(b"imgwriter: " + os.fsencode(tmp_path / "cut.qcow2") + b": ")
+
+
+def test_sizes_and_switches_of_a_container_are_words(image: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "imgwriter", "convert", image, tmp_path / "a.qcow2"], capture_output=True
+    )
+    assert done.returncode == 0
+    second = good("inspect", tmp_path / "a.qcow2").decode().splitlines()[1]
+    assert ", cluster size 64 KiB, " in second and second.endswith(", extended l2 no")
+
+
+def test_a_partition_that_is_no_number_is_status_2(image: Path) -> None:
+    for command in ("ls", "verify"):
+        done = run(command, image, "--partition", "x")
+        assert done.returncode == 2 and b"partition 'x' is not a number; 'imgwriter inspect'" in done.stderr

@@ -65,7 +65,17 @@ def test_a_partition_beyond_the_disk_is_named(tmp_path: Path) -> None:
     path = Path(os.fsdecode(build_image(spec).path))
     os.truncate(path, 1 << 20)
     disk = open_disk(os.fsencode(path))
-    assert "does not lie on the disk" in str(disk.area(1).error)
+    assert "partition 1 begins at 1,048,576, and does not lie on the disk of 1,048,576 bytes" in str(
+        disk.area(1).error
+    )
+
+
+def test_an_empty_file_is_told_to_be_one(tmp_path: Path) -> None:
+    path = tmp_path / "empty"
+    path.write_bytes(b"")
+    assert (
+        str(open_disk(os.fsencode(path)).area(0).error) == "the disk has no bytes; get the whole of the image"
+    )
 
 
 # Magic numbers as libblkid's superblock probes have them.
