@@ -7,7 +7,6 @@ is added to it without notice, a field removed or changed raises ``schema``.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """The version of the document."""
+
+_NAMED = 3
+"""Paths that a line about a boot loader names; of more it says how many."""
 
 Document = dict[str, Any]
 """A JSON object."""
@@ -182,12 +184,16 @@ def boot_loader(plan: ImagePlan) -> list[str]:
     line = f"boot loader: {choice.loader}" + (f", since {choice.reason}" if choice.reason else "")
     if installed is None:
         return [f"{line}; it runs when the image is written"]
-    counts = Counter(change.kind for change in installed.changes)
-    words = [f"{counts[kind]:,} {kind}" for kind in ("made", "changed", "removed") if counts[kind]]
+    words = []
+    for kind in ("made", "changed", "removed"):
+        paths = [change.path for change in installed.changes if change.kind == kind]
+        if paths:
+            named = ", ".join(map(show, paths)) if len(paths) <= _NAMED else f"{len(paths):,} paths"
+            words.append(f"{kind} {named}")
     code = sum(len(patch.content) for patch in installed.patches)
     if code:
         words.append(f"boot code {format_size(code)}")
-    return [f"{line}: {', '.join(words)}" if words else line]
+    return [f"{line}: {'; '.join(words)}" if words else line]
 
 
 def summary(result: Result) -> str:

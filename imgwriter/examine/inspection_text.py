@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 from typing import Any
 
 from imgwriter.columns import columns, mebibytes
@@ -12,6 +13,9 @@ from imgwriter.units import format_size
 
 Document = dict[str, Any]
 """A JSON object."""
+
+_WIDTH = 66
+"""Columns of a value that has many words: with its name, it is in 80."""
 
 _TABLES = {"mbr": "MBR", "gpt": "GPT", "none": "no partition table"}
 _HEADER = ("#", "type", "offset", "size", "used", "free", "file system", "label")
@@ -129,7 +133,8 @@ def _ext4_facts(file_system: Document) -> Iterator[tuple[str, str]]:
         yield "clusters", f"{file_system['cluster_size']:,} bytes"
     inodes, free = file_system["inodes"], file_system["free_inodes"]
     yield "inodes", f"{inodes:,} of {file_system['inode_size']} bytes: {inodes - free:,} used, {free:,} free"
-    yield "features", " ".join(file_system["features"])
+    for number, line in enumerate(wrap(" ".join(file_system["features"]), _WIDTH)):
+        yield ("" if number else "features"), line
     most = "" if file_system["max_mounts"] is None else f", to be checked after {file_system['max_mounts']}"
     where = "" if file_system["last_mounted"] is None else f", last at {_shown(file_system['last_mounted'])}"
     yield "mounts", f"{file_system['mounts']}{most}{where}"

@@ -117,7 +117,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         dest="trees",
         action="append",
         metavar="DIR|TAR",
-        help="a directory, a tar (plain, gz, xz, zst) or - for a tar on standard input; may be repeated,"
+        help="a directory, a tar (plain, gz, bz2, xz, zst) or - for a tar on standard input; may be repeated,"
         " later ones lie on top",
     )
     add(

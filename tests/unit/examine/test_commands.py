@@ -64,6 +64,16 @@ def test_inspect_prints_a_table_and_a_paragraph_for_each(image: Path) -> None:
     assert {"partition 1: FAT16", "partition 2: ext4"} < set(lines)
 
 
+def test_a_paragraph_of_inspect_reads_on_80_columns(image: Path) -> None:
+    lines = good("inspect", image).decode().splitlines()
+    first = lines.index("partition 2: ext4")
+    assert max(map(len, lines[first:])) < 80
+    features = next(n for n, line in enumerate(lines) if line.startswith("  features "))
+    words = " ".join(lines[features:]).partition("  mounts")[0].split()[1:]
+    found = json.loads(good("inspect", image, "--json"))
+    assert words == found["partitions"][1]["file_system"]["features"]
+
+
 def test_inspect_as_a_document(image: Path) -> None:
     found = json.loads(good("inspect", image, "--json"))
     assert (found["schema"], found["image"]["format"], found["table"]["kind"]) == (1, "raw", "gpt")
