@@ -167,6 +167,12 @@ def _check_paths(spec: ImageSpec) -> None:
             raise SpecError(
                 f"the {what} cannot be mounted at {path!r}; give a path such as /boot inside the image"
             )
+    both = spec.partition_table == "efixbootldr" and choose(spec).loader != NONE
+    if both and os.path.normpath(esp_mount(spec)) == os.path.normpath(os.fsencode(spec.boot_mount)):
+        raise SpecError(
+            f"the ESP and the boot partition are both to be mounted at {spec.boot_mount!r}; give one of them"
+            " another place (--esp-mount, --boot-mount)"
+        )
     for word in spec.grub_modules:
         if not word.replace("_", "").replace("-", "").isalnum():
             raise SpecError(f"{word!r} is no name of a module of GRUB's; correct it")

@@ -76,6 +76,8 @@ find_ports() {
 
 clock() {
     date -u -s "@$1" >/dev/null
+    # Until the next tick of the kernel's, files would get this very time, which may be theirs already.
+    sleep 0.02
 }
 
 # name_disk DEVICE FOLDER NAME
@@ -97,10 +99,11 @@ mount_root() {
     # What is left in these is of no use to an image.
     for each in run tmp; do
         if [ -d "$root/$each" ] && [ ! -L "$root/$each" ]; then
-            mount -t tmpfs -o mode=1777 tmpfs "$root/$each"
+            mode=1777
+            [ "$each" = tmp ] || mode=755
+            mount -t tmpfs -o "mode=$mode" tmpfs "$root/$each"
         fi
     done
-    chmod 755 "$root/run" 2>/dev/null
 }
 
 mount_efi_variables() {
@@ -187,7 +190,8 @@ unmount_all() {
     for each in $left; do
         each=$(printf '%b' "$each")
         tries=0
-        until umount "$each"; do
+        # What it says each time would leave no room for what the installer said.
+        until umount "$each" 2>/dev/null; do
             [ "$tries" -lt 50 ] || return 1
             sleep 0.1
             tries=$((tries + 1))

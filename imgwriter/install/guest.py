@@ -22,7 +22,7 @@ from typing import NamedTuple
 from imgwriter import sink, spec_boot
 from imgwriter.bootloader.outcome import Change, Installed
 from imgwriter.disk import Partition, Role
-from imgwriter.errors import SourceError
+from imgwriter.errors import FormatError, SourceError
 from imgwriter.examine.opening import Area, OpenedDisk, open_disk
 from imgwriter.extent import Bytes, Patch, Volume, extent
 from imgwriter.fat.reader import FileSystem as FatFileSystem
@@ -283,7 +283,7 @@ def _apply(plan: ImagePlan, disk: OpenedDisk, noise: Noise, run: _Run) -> list[C
             spec.time * NANOSECOND,
             None if spec.clamp is None else spec.clamp * NANOSECOND,
             attributes=not is_fat,
-            prefix=b"" if role == "root" else path.strip(b"/"),
+            prefix=os.path.normpath(path).strip(b"/"),
         )
         changes += difference.apply(plan.trees[role].root, tree, rules)
     return sorted(changes, key=lambda change: change.path)
@@ -293,18 +293,19 @@ def _read_back(disk: OpenedDisk, partition: Partition) -> tuple[Inode, bool]:
     """Return the tree of a partition as the guest left it, and whether it is a FAT.
 
     Raises:
-        SourceError: There is no such file system any more.
-        FormatError: It is damaged.
+        SourceError: There is no such file system any more, or a damaged one.
     """
     area: Area = disk.area(partition.number)
-    if area.error is not None:
-        raise area.error
-    file_system = area.file_system
-    if file_system is None:
-        raise SourceError(
-            f"the installer left no ext4 or FAT in {area.name}, but {area.kind or 'nothing known'}; let it"
-            " leave the file systems alone"
-        )
-    if isinstance(file_system, FatFileSystem):
-        return file_system.tree(), True
-    return file_system.tree("the guest"), False
+    left = f"the installer left {{}} in {area.name}; let it leave the file systems alone"
+    try:
+        if area.error is not None:
+            raise area.error
+        file_system = area.file_system
+        if file_system is None:
+            raise SourceError(left.format(f"no ext4 or FAT, but {area.kind or 'nothing known'},"))
+        if isinstance(file_system, FatFileSystem):
+            return file_system.tree(), True
+        return file_system.tree("the guest"), False
+    except FormatError as error:
+        reason = str(error).partition(";")[0]  # without its remedy, which is of images that are kept
+        raise SourceError(left.format(f"a damaged file system ({reason})")) from error

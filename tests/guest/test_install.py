@@ -176,8 +176,19 @@ exit 0
             " seek=$(($(cat /sys/class/block/vda/size) - 3)) conv=notrunc 2>/dev/null; sync",
             b"wrote behind the last partition",
         ),
+        (
+            r"busybox dd if=/dev/zero bs=1M count=8 2>/dev/null | busybox tr '\000' '\377'"
+            " | busybox dd of=/dev/vda bs=1M seek=1 conv=notrunc 2>/dev/null; sync",
+            b"the installer left a damaged file system (the inode table",
+        ),
+        (
+            "busybox dd if=/dev/zero of=/swap bs=1M count=4 && busybox mkswap /swap && busybox swapon /swap;"
+            " echo the last words",
+            b"stay busy and cannot be unmounted; correct the tree or the job\nthe guest's last lines:\n"
+            b"  4+0 records in",
+        ),
     ],
-    ids=["fails", "says why", "block lists", "table", "behind"],
+    ids=["fails", "says why", "block lists", "table", "behind", "damaged", "busy"],
 )
 def test_what_cannot_be_taken_over_is_refused(command: str, says: bytes, tree: Path, tmp_path: Path) -> None:
     words = options(Case("refused", command, "legacy", "bios"))

@@ -151,6 +151,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"boot_command": "x", "esp_mount": "/"}, "the ESP cannot be mounted at '/'"),
     ({"boot_command": "x", "boot_mount": "/a/../b"}, "the boot partition cannot be mounted at '/a/../b'"),
     (
+        {"boot_command": "x", "partition_table": "efixbootldr", "esp_mount": "/boot//"},
+        "the ESP and the boot partition are both to be mounted at '/boot'",
+    ),
+    (
         {"boot_command": "x", "kernel_parameters": "quiet"},
         "only a boot loader that is installed without a guest",
     ),
