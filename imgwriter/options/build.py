@@ -56,7 +56,7 @@ examples
   imgwriter build --tree base.tar --tree overlay \\
                   --content motd:/etc/motd:0644 --dry-run
       two layers and a file: show the plan and write nothing
-  imgwriter build --tree rootfs --boot-loader grub-bios
+  imgwriter build --tree rootfs --boot-loader grub
       an image that boots, of a tree with a kernel and GRUB's files
   imgwriter build image.toml --format qcow2
       what a file says, as another container; docs/spec-file.md has its keys

@@ -153,9 +153,9 @@ def read_fields(file: HostFile) -> Fields:
     """
     start = file.read(0, min(file.size, HEADER_LENGTH_V3), _WHERE)
     if len(start) < HEADER_LENGTH_V2 or start[:4] != MAGIC:
-        raise FormatError(
-            f"the file has no qcow2 header: it begins {start[:4]!r}; name the format that it has", _WHERE, 0
-        )
+        begins = start[:4].hex(" ") or "and ends at 0"
+        message = f"the file has no qcow2 header: it begins {begins}; name the format that it has"
+        raise FormatError(message, _WHERE, 0)
     first = HEADER.parse(start)
     if first.version not in (2, 3):
         raise _refused(f"has version {first.version}; convert it to version 3 first (qemu-img convert)", 4)
