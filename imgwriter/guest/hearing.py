@@ -15,6 +15,9 @@ Progress = Callable[[str], None]
 _MAX_STATUS = 4096
 """Bytes of a line of status; the rest of a longer one is left out."""
 
+_MAX_STAGES = 64
+"""Stages of names of their own that are told; a job has a dozen, and a guest may say what it likes."""
+
 _MARK = b"\x01"
 """What a line of status begins with on a port that it shares with the log."""
 
@@ -66,7 +69,9 @@ class Status:
         """Note one line down; what is none of these is nothing."""
         word, _, text = line.partition(b" ")
         if word == b"stage":
-            self.begin(show(text))
+            name = show(text)
+            if name in self.stages or len(self.stages) + 1 < _MAX_STAGES:  # the present one is not there yet
+                self.begin(name)
         elif word == b"failed":
             self._facts.failed = show(text)
         elif word == b"fail":

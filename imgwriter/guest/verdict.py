@@ -141,7 +141,7 @@ def _not_started(facts: Facts) -> str:
             f"QEMU cannot give up system calls here{_reason(facts)}; --qemu-sandbox off runs it without that"
             " protection"
         )
-    if "lock" in facts.words:
+    if " lock" in facts.words:  # a "block device" is something else
         return f"QEMU cannot have the disk to itself{_reason(facts)}; end the program that uses it"
     if facts.accelerator == "kvm":
         return f"QEMU did not start with KVM{_reason(facts)}; use --accel tcg"

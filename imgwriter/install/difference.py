@@ -17,7 +17,7 @@ tree. So a file that has another name now stays that file, whichever of its name
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -25,7 +25,7 @@ from imgwriter.bootloader.outcome import Change
 from imgwriter.ext4.tree_reader import Node
 from imgwriter.extent import Buffer, Data
 from imgwriter.install.noise import Noise
-from imgwriter.tree.inventory import Inode
+from imgwriter.tree.inventory import Inode, Run
 from imgwriter.tree.rules import NANOSECOND
 
 FAT_RESOLUTION = 2 * NANOSECOND
@@ -229,23 +229,37 @@ def _same(ours: Inode, theirs: Inode, rules: Rules) -> bool:
             return False
         if ours.target != theirs.target or ours.rdev != theirs.rdev or not _equal(ours.xattrs, theirs.xattrs):
             return False
-    return same_bytes(ours.data, theirs.data)
+    # What is a hole in both is zeros in both, however large.
+    runs = _either(ours.data_runs(), theirs.data_runs())
+    return all(same_bytes(ours.data, theirs.data, start, stop) for start, stop in runs)
 
 
 def _equal(one: Mapping[bytes, bytes], other: Mapping[bytes, bytes]) -> bool:
     return dict(one) == dict(other)
 
 
-def same_bytes(one: Data | None, other: Data | None) -> bool:
-    """Tell whether two contents of the same length are equal; None is nothing but zeros.
+def _either(one: Sequence[Run], other: Sequence[Run]) -> list[Run]:
+    """Return the intervals that one or the other has."""
+    joined: list[Run] = []
+    for start, stop in sorted((*one, *other)):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(stop, joined[-1][1])
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def same_bytes(one: Data | None, other: Data | None, start: int, stop: int) -> bool:
+    """Tell whether two contents are equal from ``start`` to ``stop``; None is nothing but zeros.
 
     Raises:
         SourceError, FormatError: One of them cannot be read.
     """
     if one is None or other is None:
         given = one if one is not None else other
-        return given is None or not any(any(memoryview(piece)) for piece in given.chunks(0, len(given)))
-    first, second = one.chunks(0, len(one)), other.chunks(0, len(other))
+        pieces = () if given is None else given.chunks(start, stop)
+        return all(bytes(piece).count(0) == len(piece) for piece in pieces)
+    first, second = one.chunks(start, stop), other.chunks(start, stop)
     left: Buffer = b""
     right: Buffer = b""
     for mine, theirs in zip_longest(first, second, fillvalue=b""):

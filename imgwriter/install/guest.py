@@ -218,7 +218,7 @@ def _run(request: GuestRequest, stages: Stages) -> _Run:
 
     result: GuestResult = run_guest(request, stages)
     start = max(request.clock, EARLIEST_CLOCK) * NANOSECOND
-    return _Run(result.log, (start, start + int(request.timeout * NANOSECOND) + _SLACK))
+    return _Run(result.log, (start, start + int(request.timeout) * NANOSECOND + _SLACK))
 
 
 # EFI variables

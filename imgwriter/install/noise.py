@@ -37,6 +37,8 @@ DROPPED = (
     "/etc/group-",
     "/etc/shadow-",
     "/etc/gshadow-",
+    "/etc/subuid-",
+    "/etc/subgid-",
     "/nix/store/",
 )
 """Patterns of what is dropped unless ``--installer-noise`` keeps it."""

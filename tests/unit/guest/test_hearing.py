@@ -91,3 +91,14 @@ def test_the_time_of_stages_adds_up():
         status.begin(stage)
     status.settle()
     assert list(status.stages) == ["start", "a", "b"] and all(time >= 0 for time in status.stages.values())
+
+
+def test_many_stages_take_no_memory():
+    """The job's own are told whatever a program of the guest says on their port."""
+    facts, told = Facts(1.0, "tcg"), []
+    status = Status(facts, told.append)
+    status.feed(b"stage install\n" + b"".join(b"stage %d\n" % number for number in range(1000)))
+    status.feed(b"stage install\nexit 3\n")
+    status.settle()
+    assert len(status.stages) == len(told) == 64
+    assert facts.stage == "install" and facts.status == 3

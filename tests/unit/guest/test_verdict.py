@@ -67,6 +67,11 @@ def test_failures(changes, says):
             "tcg",
             "the disk to itself",
         ),
+        (
+            "qemu: system firmware block device pflash0 has invalid size 1536\nqemu: info: its size must be",
+            "tcg",
+            "QEMU did not start (qemu: info: its size must be)",
+        ),
         ("qemu: -sandbox on: seccomp support is disabled", "tcg", "--qemu-sandbox off"),
         ("qemu: failed to install seccomp syscall filter in the kernel", "tcg", "--qemu-sandbox off"),
         ("Could not access KVM kernel module: Permission denied", "kvm", "use --accel tcg"),

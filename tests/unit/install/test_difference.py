@@ -9,7 +9,7 @@ import pytest
 
 from imgwriter.bootloader.outcome import Change
 from imgwriter.ext4.tree_reader import Node
-from imgwriter.extent import Bytes
+from imgwriter.extent import Bytes, Generated
 from imgwriter.install.difference import Rules, apply, same_bytes
 from imgwriter.install.noise import Noise
 from imgwriter.tree.inventory import Inode
@@ -193,13 +193,40 @@ class Pieces:
 def test_contents_are_compared_whatever_their_pieces(steps: tuple[int, int]) -> None:
     content = bytes(range(60))
     other = content[:-1] + b"?"
-    assert same_bytes(Pieces(content, steps[0]), Pieces(content, steps[1]))
-    assert not same_bytes(Pieces(content, steps[0]), Pieces(other, steps[1]))
+    assert same_bytes(Pieces(content, steps[0]), Pieces(content, steps[1]), 0, 60)
+    assert not same_bytes(Pieces(content, steps[0]), Pieces(other, steps[1]), 0, 60)
+    assert same_bytes(Pieces(content, steps[0]), Pieces(other, steps[1]), 1, 59)
 
 
 def test_a_hole_is_zeros() -> None:
-    assert same_bytes(None, Bytes(bytes(9))) and same_bytes(Bytes(bytes(9)), None) and same_bytes(None, None)
-    assert not same_bytes(None, Bytes(b"\0\0a"))
+    zeros = Bytes(bytes(9))
+    assert all(same_bytes(one, other, 0, 9) for one, other in ((None, zeros), (zeros, None), (None, None)))
+    assert not same_bytes(None, Bytes(b"\0\0a"), 0, 3)
+
+
+def sparse(size: int, pieces: Mapping[int, bytes]) -> Inode:
+    """Return a file whose holes cannot be read."""
+    inode = file()
+    inode.size, inode.runs = size, [(start, start + len(piece)) for start, piece in pieces.items()]
+
+    def made(start: int, stop: int) -> bytes:
+        return next(
+            piece[start - at : stop - at] for at, piece in pieces.items() if at <= start < at + len(piece)
+        )
+
+    inode.data = Generated(size, made)
+    return inode
+
+
+def test_what_is_a_hole_in_both_is_not_read() -> None:
+    """A disk of a virtual machine may have terabytes of it."""
+    far = 1 << 50
+    kept = sparse(far + 5, {3: b"abc", far: b"12345"})
+    before = folder({b"a": kept})
+    assert changes(before, folder({b"a": sparse(far + 5, {3: b"abc", far: b"12345"})})) == []
+    assert changes(before, folder({b"a": sparse(far + 5, {3: b"abc", far: b"12346"})})) == [("changed", "a")]
+    empty = folder({b"a": sparse(far, {})})
+    assert changes(empty, folder({b"a": Inode(stat.S_IFREG | 0o644, mtime_ns=OLD, size=far)})) == []
 
 
 def test_a_copy_in_the_place_of_a_name_is_a_file_of_its_own() -> None:
