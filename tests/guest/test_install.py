@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,8 +157,21 @@ exit 0
     assert "Type: FIFO" in run("debugfs", "-R", "stat /srv/fifo", root)
     assert "mtime: 0x3b9aca00" in run("debugfs", "-R", "stat /srv", root)  # as the installer set it
     assert run("debugfs", "-R", "cat /etc/passwd", root) == "again\n"
-    for path in ("/etc/group", "/etc/machine-id", "/var/lib/random-seed", "/var/log/install.log"):
-        assert "File not found" in attempt("debugfs", "-R", f"stat {path}", root).text, path
+    for gone in ("/etc/group", "/etc/machine-id", "/var/lib/random-seed", "/var/log/install.log"):
+        assert "File not found" in attempt("debugfs", "-R", f"stat {gone}", root).text, gone
+
+
+def test_the_guest_itself_changes_nothing(tree: Path, tmp_path: Path) -> None:
+    """Of a tree whose /run and /tmp are links: nothing is mounted there, and what they lead to stays."""
+    copy = tmp_path / "copy"
+    shutil.copytree(tree, copy, symlinks=True)
+    (copy / "var" / "run").mkdir(parents=True)
+    (copy / "var" / "run").chmod(0o1777)
+    for name in ("run", "tmp"):
+        (copy / name).rmdir()
+        (copy / name).symlink_to("var/run")
+    said = document(copy, tmp_path / "o", "--boot-command", "true", "--owner", "0:0")
+    assert said["boot_loader"]["changes"] == []
 
 
 @pytest.mark.parametrize(
