@@ -56,10 +56,11 @@ def with_boot_loader(
 
 def _together(spec: ImageSpec, halves: Sequence[Installed]) -> Installed:
     """Return what one or more loaders come to; a path that both have is told once."""
+    changes = {change._replace(path=change.path.lstrip(b"/")) for each in halves for change in each.changes}
     return Installed(
         spec.boot_choice.loader,
         patches=tuple(patch for each in halves for patch in each.patches),
-        changes=tuple(sorted({change for each in halves for change in each.changes}, key=lambda c: c.path)),
+        changes=tuple(sorted(changes, key=lambda change: change.path)),
         warnings=tuple(dict.fromkeys([w for each in halves for w in each.warnings] + list(_unread(spec)))),
     )
 

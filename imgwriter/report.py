@@ -186,8 +186,7 @@ def boot_loader(plan: ImagePlan) -> list[str]:
         return [f"{line}; it runs when the image is written"]
     words = []
     for kind in ("made", "changed", "removed"):
-        # Of a guest they come without the slash in front.
-        paths = [b"/" + c.path.removeprefix(b"/") for c in installed.changes if c.kind == kind]
+        paths = [b"/" + c.path for c in installed.changes if c.kind == kind]
         if paths:
             named = ", ".join(map(show, paths)) if len(paths) <= _NAMED else f"{len(paths):,} paths"
             words.append(f"{kind} {named}")

@@ -27,7 +27,8 @@ class Change(NamedTuple):
 
     Attributes:
         kind: What became of it.
-        path: As the running system has it: what is on the ESP is below its mount point.
+        path: As the running system has it, without a leading slash: what is on the ESP is below its mount
+            point.
     """
 
     kind: Literal["made", "changed", "removed"]

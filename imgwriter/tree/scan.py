@@ -28,6 +28,9 @@ from imgwriter.tree.lookup import made_directory
 from imgwriter.tree.rules import HardLinks, Owner, SourceRules, break_links, set_times
 from imgwriter.tree.xattrs import XattrPolicy
 
+MAX_OVERRIDES = 256 << 20
+"""Bytes of an overrides file: some 100 for each of two million paths."""
+
 STANDARD_INPUT = b"-"
 """The tree that is a tar on standard input."""
 
@@ -133,11 +136,16 @@ def _read_overrides(path: bytes | None) -> list[overrides.Override]:
         return []
     try:
         with open(path, "rb") as file:
-            text = file.read()
+            text = file.read(MAX_OVERRIDES + 1)
     except OSError as error:
         raise SourceError(
             f"overrides {show(path)} cannot be read ({error.strerror}); correct the path", path
         ) from error
+    if len(text) > MAX_OVERRIDES:
+        raise SourceError(
+            f"overrides {show(path)} has more than {MAX_OVERRIDES >> 20} MiB; name a file of owners and modes",
+            path,
+        )
     return overrides.parse(text, show(path))
 
 

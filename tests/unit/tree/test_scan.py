@@ -109,3 +109,15 @@ def test_the_collector_is_left_as_it_was():
 def test_refused(changes, error, why):
     with pytest.raises(error, match=why):
         scan(TreeRequest(**changes))
+
+
+@pytest.mark.parametrize(("size", "fits"), [(99, True), (100, True), (101, False)])
+def test_an_overrides_file_has_a_limit(size, fits, tmp_path, monkeypatch):
+    monkeypatch.setattr("imgwriter.tree.scan.MAX_OVERRIDES", 100)
+    (tmp_path / "over").write_bytes(b"#" * size)
+    request = TreeRequest(overrides=os.fsencode(tmp_path / "over"))
+    if fits:
+        scan(request)
+        return
+    with pytest.raises(SourceError, match="name a file of owners and modes"):
+        scan(request)
