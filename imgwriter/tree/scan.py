@@ -143,7 +143,8 @@ def _read_overrides(path: bytes | None) -> list[overrides.Override]:
         ) from error
     if len(text) > MAX_OVERRIDES:
         raise SourceError(
-            f"overrides {show(path)} has more than {MAX_OVERRIDES >> 20} MiB; name a file of owners and modes",
+            f"overrides {show(path)} has more than {MAX_OVERRIDES >> 20} MiB; name a file of owners and"
+            " modes",
             path,
         )
     return overrides.parse(text, show(path))
