@@ -64,7 +64,7 @@ def unnamed(directory: bytes | None) -> Iterator[tuple[int, str]]:
     name = "the temporary file, for which TMPDIR names no place"
     try:
         place = os.fsencode(tempfile.gettempdir()) if directory is None else directory
-        name = f"the temporary file in {show(place)} (see TMPDIR)"
+        name = f"the temporary file in {show(place)}" + (" (see TMPDIR)" if directory is None else "")
         made = tempfile.TemporaryFile(dir=place, buffering=0)  # noqa: SIM115
     except OSError as error:
         raise output_error(name, error) from error
