@@ -121,5 +121,5 @@ class _TooLarge:
 
 
 def test_what_cannot_be_written_is_the_temporary_file(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=f"the temporary file in {tmp_path} .see TMPDIR.: cannot be"):
+    with pytest.raises(OutputError, match=f"the temporary file in {tmp_path}: cannot be"):
         stream(_TooLarge(), 1, directory=os.fsencode(tmp_path))
