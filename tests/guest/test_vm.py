@@ -364,11 +364,11 @@ def test_the_disk_cannot_be_had(request_for, overlay, tmp_path, how):
 
 
 def _holds(pid: int, path: bytes) -> bool:
-    """Tell whether a process has a file open; one that it closes meanwhile is not that."""
+    """Tell whether a process has a lock on a file: proc(5), /proc/[pid]/fdinfo, "lock:"."""
     for number in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
             if os.readlink(f"/proc/{pid}/fd/{number}") == os.path.realpath(os.fsdecode(path)):
-                return True
+                return "lock:" in Path(f"/proc/{pid}/fdinfo/{number}").read_text()
     return False
 
 
