@@ -19,6 +19,7 @@ umask 022
 
 root=/mnt
 status_port=
+log_port=
 mark=
 
 # say TEXT: to the host, on the status port.
@@ -42,26 +43,30 @@ fail() {
     finish "fail $1"
 }
 
-# port NAME: the device of a virtio port.
-port() {
+# A process more takes ten milliseconds of an emulated machine: what the shell does itself is done by it.
+
+# look_for_ports: set status_port and log_port to the devices of the virtio ports of these names.
+look_for_ports() {
     for entry in /sys/class/virtio-ports/*; do
-        if [ -e "$entry/name" ] && [ "$(cat "$entry/name")" = "$1" ]; then
-            echo "/dev/${entry##*/}"
-        fi
+        name=
+        [ ! -e "$entry/name" ] || read -r name <"$entry/name"
+        case $name in
+            status) status_port=/dev/${entry##*/} ;;
+            log) log_port=/dev/${entry##*/} ;;
+        esac
     done
 }
 
 # Ports appear a moment after the module: the host is asked for their names.
 find_ports() {
     tries=0
-    while [ -d /sys/bus/virtio/drivers/virtio_console ] && [ "$tries" -lt 100 ]; do
-        status_port=$(port status)
-        log_port=$(port log)
+    while [ -d /sys/bus/virtio/drivers/virtio_console ] && [ "$tries" -lt 500 ]; do
+        look_for_ports
         if [ -c "$status_port" ] && [ -c "$log_port" ]; then
             exec >"$log_port" 2>&1
             return
         fi
-        sleep 0.1
+        sleep 0.02
         tries=$((tries + 1))
     done
     status_port=
@@ -155,10 +160,10 @@ place() {
 # wait_for DEVICE: a disk's partitions are there a moment after it.
 wait_for() {
     tries=0
-    [ -b /dev/vda ] && tries=80
+    [ -b /dev/vda ] && tries=400
     while [ ! -b "$1" ]; do
-        [ "$tries" -lt 100 ] || fail "the disk has no $1"
-        sleep 0.1
+        [ "$tries" -lt 500 ] || fail "the disk has no $1"
+        sleep 0.02
         tries=$((tries + 1))
     done
 }
@@ -167,15 +172,12 @@ wait_for() {
 name_disks() {
     wait_for /dev/vda
     mkdir -p /dev/block
-    for entry in /sys/class/block/*; do
+    for entry in /sys/class/block/vda*; do
         device=${entry##*/}
-        ln -sf "../$device" "/dev/block/$(cat "$entry/dev")"
-        case $device in
-            vda*)
-                ln -sf "$device" "/dev/xvda${device#vda}"
-                ln -sf "$device" "/dev/sda${device#vda}"
-                ;;
-        esac
+        read -r number <"$entry/dev"
+        ln -sf "../$device" "/dev/block/$number"
+        ln -sf "$device" "/dev/xvda${device#vda}"
+        ln -sf "$device" "/dev/sda${device#vda}"
     done
 }
 
