@@ -111,7 +111,7 @@ def _occupy_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDONLY if number == STANDARD_OUTPUT else os.O_WRONLY)  # the lowest free
-    # They stay open as long as the process.
+    # They stay open as long as the process, so that no block closes them (SIM115).
     if sys.stdout is None:
         sys.stdout = open(STANDARD_OUTPUT, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None:

@@ -14,12 +14,15 @@ disk's size, so that code can be decided before it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from imgwriter.extent import Patch
 
 MBR_CODE_SIZE = 440
 """Bytes of boot code in sector 0, before the disk signature. Spec: UEFI 2.10, 5.2.1, BootCode."""
+
+
+ChangeKind: TypeAlias = Literal["made", "changed", "removed"]
 
 
 class Change(NamedTuple):
@@ -31,7 +34,7 @@ class Change(NamedTuple):
             point.
     """
 
-    kind: Literal["made", "changed", "removed"]
+    kind: ChangeKind
     path: bytes
 
 

@@ -49,7 +49,7 @@ def layout_of(record: c.Construct[Any, Any]) -> dict[str, Field]:
     """Return the fields of a construct Struct, those of a Struct inside it among them."""
     fields: dict[str, Field] = {}
     offset = 0
-    for part in record.subcons:  # type: ignore[attr-defined]
+    for part in record.subcons:  # type: ignore[attr-defined]  # a Struct has them
         inner = _plain(part)
         if isinstance(inner, c.Struct):
             fields |= {n: f._replace(offset=f.offset + offset) for n, f in layout_of(inner).items()}

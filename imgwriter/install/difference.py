@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from imgwriter.bootloader.outcome import Change
+from imgwriter.bootloader.outcome import Change, ChangeKind
 from imgwriter.ext4.tree_reader import Node
 from imgwriter.extent import Buffer, Data
 from imgwriter.install.noise import Noise
@@ -189,8 +189,8 @@ class _Application:
         if other or set_by_hand or touched:
             old.mtime_ns, old.implicit = self.rules.settled(new.mtime_ns), False
 
-    def _note(self, kind: str, path: bytes) -> None:
-        self.changes.append(Change(kind, self.rules.path(path)))  # type: ignore[arg-type]  # one of three
+    def _note(self, kind: ChangeKind, path: bytes) -> None:
+        self.changes.append(Change(kind, self.rules.path(path)))
 
 
 def _in_both(before: Inode, after: Inode) -> Iterator[tuple[Inode, Inode, bytes]]:

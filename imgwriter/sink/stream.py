@@ -65,6 +65,7 @@ def unnamed(directory: bytes | None) -> Iterator[tuple[int, str]]:
     try:
         place = os.fsencode(tempfile.gettempdir()) if directory is None else directory
         name = f"the temporary file in {show(place)}" + (" (see TMPDIR)" if directory is None else "")
+        # Closed by the block below: what fails inside that is no failure to make it.
         made = tempfile.TemporaryFile(dir=place, buffering=0)  # noqa: SIM115
     except OSError as error:
         raise output_error(name, error) from error

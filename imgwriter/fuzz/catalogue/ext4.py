@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from imgwriter.fuzz.catalogue.rows import Row, deviations_of, of_images
+from imgwriter.fuzz.catalogue.rows import ImageRow, Row, deviations_of, of_images
 from imgwriter.fuzz.deviation import Deviation
 from imgwriter.fuzz.file_systems import ext4_volume
 
@@ -25,14 +25,14 @@ def ext4_deviations() -> Iterator[Deviation]:
     """Yield them: the superblock, the descriptor of group 0, and file systems as a whole."""
     yield from deviations_of("ext4", ["superblock"], ext4_volume, SUPER, _SUPERBLOCK)
     yield from deviations_of("ext4", ["group0"], ext4_volume, GROUP, _GROUP)
-    rows = (
+    rows: tuple[ImageRow, ...] = (
         ("superblock.lost", "refuse", "the superblock is zeros", lambda v: v.with_bytes(1024, bytes(1024))),
         ("size.zero", "refuse", "there are no bytes", lambda v: v.with_size(0)),
         ("size.within_superblock", "refuse", "the file system ends within its superblock", lambda v: v.with_size(2047)),
         ("size.superblock_alone", "refuse", "the file system ends after its superblock", lambda v: v.with_size(2048)),
         ("size.one_block_less", "refuse", "the last block is missing", lambda v: v.with_size(v.size - 4096)),
     )
-    yield from of_images("ext4", ext4_volume, SUPER, rows, sealed=False)  # type: ignore[arg-type]
+    yield from of_images("ext4", ext4_volume, SUPER, rows, sealed=False)
 
 
 _SUPERBLOCK = (

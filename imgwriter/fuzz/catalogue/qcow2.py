@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from imgwriter import qcow2
-from imgwriter.fuzz.catalogue.rows import Row, deviations_of, of_images
+from imgwriter.fuzz.catalogue.rows import ImageRow, Row, deviations_of, of_images
 from imgwriter.fuzz.containers import qcow2_file
 from imgwriter.fuzz.deviation import Deviation
 
@@ -27,12 +27,12 @@ def qcow2_deviations() -> Iterator[Deviation]:
     yield from deviations_of("qcow2", ["header3"], qcow2_file, HEADER, _HEADER_3)
     yield from deviations_of("qcow2", ["l1"], qcow2_file, MAPPING, _L1)
     yield from deviations_of("qcow2", ["l2"], qcow2_file, MAPPING, _L2)
-    rows = (
+    rows: tuple[ImageRow, ...] = (
         ("size.within_header", "refuse", "the file ends within the header", lambda f: f.with_size(71)),
         ("size.header_alone", "refuse", "the file ends after the header", lambda f: f.with_size(512)),
         ("size.no_data", None, "the file ends before the stored cluster, which QEMU reads as zeros", lambda f: f.with_size(_DATA_AT)),
     )
-    yield from of_images("qcow2", qcow2_file, HEADER, rows)  # type: ignore[arg-type]
+    yield from of_images("qcow2", qcow2_file, HEADER, rows)
 
 
 _HEADER = (

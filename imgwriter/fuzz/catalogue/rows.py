@@ -70,11 +70,15 @@ def _setter(names: Sequence[str], fields: Fields) -> Callable[[Any], Any]:
     return change
 
 
+ImageRow: TypeAlias = tuple[str, Verdict | None, str, Callable[[Any], Image]]
+"""(name less the kind, verdict, description, change of the whole image)."""
+
+
 def of_images(
     kind: str,
     base: Callable[[], Image],
     section: str,
-    rows: Iterable[tuple[str, Verdict | None, str, Callable[[Any], Image]]],
+    rows: Iterable[ImageRow],
     *,
     sealed: bool = True,
 ) -> Iterator[Deviation]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from imgwriter import vhd
-from imgwriter.fuzz.catalogue.rows import Row, deviations_of, of_images
+from imgwriter.fuzz.catalogue.rows import ImageRow, Row, deviations_of, of_images
 from imgwriter.fuzz.containers import VhdFile, fixed_vhd_file, vhd_file
 from imgwriter.fuzz.deviation import Deviation
 
@@ -30,13 +30,13 @@ def vhd_deviations() -> Iterator[Deviation]:
     yield from deviations_of("vhd", ["header"], vhd_file, HEADER, _HEADER)
     yield from deviations_of("vhd", ["bat"], vhd_file, BAT, _BAT)
     yield from deviations_of("vhd", ["footer"], fixed_vhd_file, FOOTER, _FIXED, "fixed")
-    rows = (
+    rows: tuple[ImageRow, ...] = (
         ("size.no_footer", "backup", "the file ends before its footer", lambda f: f.with_size(f.size - 512)),
         ("size.within_header", "refuse", "the file ends within the dynamic header", lambda f: f.with_size(1024)),
         ("size.one_more", "backup", "there is a byte after the footer", lambda f: f.with_size(f.size + 1)),
         ("footers.lost", "refuse", "both footers are zeros", _without_footers),
     )
-    yield from of_images("vhd", vhd_file, FOOTER, rows)  # type: ignore[arg-type]
+    yield from of_images("vhd", vhd_file, FOOTER, rows)
 
 
 def _without_footers(file: VhdFile) -> VhdFile:
