@@ -105,8 +105,8 @@ def rtc_base(clock: int) -> str:
 def _kernel_arguments(request: GuestRequest, probe: bool) -> str:
     words = [f"console={_CONSOLES[request.architecture]}", "quiet", "panic=-1", "random.trust_cpu=on"]
     words += _FAST
-    # ACPI's routing of interrupts takes a tenth of a second for each device. The BIOS has a table of them, too;
-    # firmware that is in flash has none.
+    # ACPI's routing of interrupts takes a tenth of a second for each device. The BIOS has a table of
+    # them, too; firmware that is in flash has none.
     if request.architecture == "x86_64" and request.flash is None:
         words.append("pci=noacpi")
     words += request.kernel_arguments
