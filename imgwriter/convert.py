@@ -27,6 +27,7 @@ from imgwriter.identifiers import DEFAULT_SEED
 from imgwriter.qcow2 import DEFAULT_CLUSTER_SIZE
 from imgwriter.readers import Image
 from imgwriter.sink.tally import Tally
+from imgwriter.tables_reader import read_table
 from imgwriter.units import SECTOR, MiB, align_up
 from imgwriter.zeros import BLOCK, drop_zeros
 
@@ -110,11 +111,13 @@ class Conversion:
         spec: What was asked for.
         image: What is read.
         size: Bytes of the disk in the new container.
+        leaves_backup: Whether the disk has a GPT, whose backup stands at its end, and grows in a VHD.
     """
 
     spec: ConvertSpec
     image: Image
     size: int
+    leaves_backup: bool = False
 
     @property
     def warnings(self) -> list[str]:
@@ -133,10 +136,8 @@ class Conversion:
             if self.image.volume.size % MiB
             else "--force-size keeps the size"
         )
-        return [
-            f"the disk grows by {grown:,} bytes to what a VHD's cylinders can say: a backup GPT is not at its"
-            f" end any more; {remedy}"
-        ]
+        what = "the backup GPT is not at its end any more" if self.leaves_backup else "zeros follow it"
+        return [f"the disk grows by {grown:,} bytes to what a VHD's cylinders can say: {what}; {remedy}"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,10 @@ def plan_conversion(spec: ConvertSpec) -> Conversion:
         )
     if spec.format != "raw":
         size = encoder.disk_size(spec, align_up(size, SECTOR))
-    return Conversion(spec, image, size)
+    grows = spec.format == "vpc" and size > image.volume.size
+    with _named(spec):
+        leaves_backup = grows and read_table(image.volume).kind == "gpt"
+    return Conversion(spec, image, size, leaves_backup)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,24 @@ def test_a_vhd_that_grows_says_what_helps(extra: int, remedy: str, tmp_path: Pat
             plan_conversion(forced)
     else:
         assert plan_conversion(forced).size == 12 * MiB
+
+
+@pytest.mark.parametrize(
+    ("os_type", "says"),
+    [(0xEE, "the backup GPT is not at its end any more"), (0x83, "zeros follow it")],
+    ids=["gpt", "mbr"],
+)
+def test_only_a_gpt_has_a_backup_that_a_growing_disk_leaves_behind(
+    os_type: int, says: str, tmp_path: Path
+) -> None:
+    """Types of a partition: UEFI 2.10, table 5.4, and Linux's own."""
+    sector = bytearray(512)
+    sector[446 + 4] = os_type
+    sector[446 + 8 : 446 + 16] = struct.pack("<II", 1, 2048)
+    sector[510:] = b"\x55\xaa"
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(sector.ljust(13 * MiB, b"\0"))
+    conversion = plan_conversion(ConvertSpec(source=disk, output=tmp_path / "out", format="vpc"))
+    (warning,) = conversion.warnings
+    assert says in warning and "--force-size" in warning
+    assert warning.count("GPT") == (os_type == 0xEE)
