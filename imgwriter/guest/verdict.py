@@ -21,6 +21,7 @@ Spec: QEMU, docs/interop/qemu-qmp-ref, run-state.json and block-core.json.
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,12 @@ from imgwriter.errors import GuestError
 
 LINES = 20
 """How many of the last lines an error carries, of each of log and console."""
+
+_PROGRAM = re.compile(r"^\S+: ", re.MULTILINE)
+"""What each of QEMU's messages begins with: its own name, which may be qemu-kvm."""
+
+_KVM = re.compile(r"(?<![\w./-])kvm(?![./-])", re.IGNORECASE)
+"""KVM and its calls (KVM_CREATE_VM, kvm_init_vcpu), but no part of a path."""
 
 
 @dataclass(slots=True)
@@ -102,7 +109,8 @@ def _host_side(facts: Facts) -> str | None:
 def _qemu_side(facts: Facts) -> str | None:
     where = f"in stage {facts.stage}"
     if facts.stopped is not None:
-        remedy = "use --accel tcg" if facts.accelerator == "kvm" else "please report it"
+        by_kvm = facts.accelerator == "kvm" and facts.stopped == "internal-error"
+        remedy = "use --accel tcg" if by_kvm else "please report it"
         return f"QEMU stopped the guest {where} ({facts.stopped}); {remedy}"
     reset = facts.shutdown in ("guest-reset", "guest-panic")
     if facts.panicked or (reset and _last_words(facts.console)):
@@ -110,7 +118,10 @@ def _qemu_side(facts: Facts) -> str | None:
     if reset:
         return f"the guest restarted itself {where}; let the job do without"
     if facts.late:
-        return f"the guest did not end in {facts.timeout:g} seconds, {where}; give it more with --vm-timeout"
+        # A KVM that cannot go on may say nothing for minutes.
+        silent = facts.accelerator == "kvm" and facts.stage == "boot"
+        remedy = "give it more with --vm-timeout" + (", or use --accel tcg" if silent else "")
+        return f"the guest did not end in {facts.timeout:g} seconds, {where}; {remedy}"
     if not facts.started:
         return _not_started(facts)
     if facts.returncode is not None and facts.returncode < 0:
@@ -143,10 +154,15 @@ def _not_started(facts: Facts) -> str:
         )
     if " lock" in facts.words:  # a "block device" is something else
         return f"QEMU cannot have the disk to itself{_reason(facts)}; end the program that uses it"
-    if facts.accelerator == "kvm":
+    if facts.accelerator == "kvm" and (not facts.words.strip() or _names_kvm(facts.words)):
         return f"QEMU did not start with KVM{_reason(facts)}; use --accel tcg"
     how = f"was killed by {_signal(facts.returncode)}" if (facts.returncode or 0) < 0 else "did not start"
     return f"QEMU {how}{_reason(facts)}; correct what it names"
+
+
+def _names_kvm(words: str) -> bool:
+    """Tell whether QEMU's messages are about KVM."""
+    return _KVM.search(_PROGRAM.sub("", words)) is not None
 
 
 def _signal(returncode: int | None) -> str:

@@ -75,13 +75,39 @@ def test_failures(changes, says):
         ("qemu: -sandbox on: seccomp support is disabled", "tcg", "--qemu-sandbox off"),
         ("qemu: failed to install seccomp syscall filter in the kernel", "tcg", "--qemu-sandbox off"),
         ("Could not access KVM kernel module: Permission denied", "kvm", "use --accel tcg"),
+        ("qemu-system-x86_64: ioctl(KVM_CREATE_VM) failed: 12 ENOMEM", "kvm", "use --accel tcg"),
+        ("qemu-system-aarch64: -accel kvm: invalid accelerator kvm", "kvm", "use --accel tcg"),
+        ("", "kvm", "use --accel tcg"),
+        (
+            "qemu-kvm: -drive if=none,file=/home/kvm/a: Could not open '/home/kvm/a': No such file",
+            "kvm",
+            "QEMU did not start (qemu-kvm: -drive if=none,file=/home/kvm/a: Could not open"
+            " '/home/kvm/a': No such file); correct what it names",
+        ),
+        ("qemu-kvm: cannot set up guest memory 'pc.ram'", "kvm", "'pc.ram'); correct what it names"),
     ],
 )
 def test_qemu_does_not_start(words, accelerator, says):
+    """As QEMU 7.2 says it."""
     facts = Facts(600.0, accelerator, words=words, returncode=1)
     error = verdict(facts)
     assert error is not None and says in str(error)
     assert error.stage == "start" and error.log == tuple(words.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("changes", "helps"),
+    [
+        ({"stopped": "internal-error"}, True),
+        ({"stopped": "watchdog"}, False),
+        ({"late": True, "stage": "boot"}, True),
+        ({"late": True, "stage": "install"}, False),  # it runs well, and long
+    ],
+)
+def test_emulation_is_a_remedy_only_for_what_kvm_does(changes, helps):
+    for accelerator in ("kvm", "tcg"):
+        facts = replace(DONE, accelerator=accelerator, shutdown=None, returncode=None, **changes)
+        assert ("--accel tcg" in str(verdict(facts))) is (helps and accelerator == "kvm")
 
 
 def test_killed_before_it_started():
