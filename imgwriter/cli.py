@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import imgwriter
-from imgwriter import options
+from imgwriter import commands
 from imgwriter.errors import (
     CapacityError,
     FormatError,
@@ -66,10 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments without the program's name; the process's own when None.
     """
-    parser = options.make_parser()
+    parser = commands.make_parser()
     try:
         arguments, unknown = parser.parse_known_args(argv)
-    except options.HelpAsked as asked:
+    except commands.HelpAsked as asked:
         text = asked.text
         return _guarded(Namespace(command=None), lambda _: _printed(text))
     if unknown:
@@ -188,7 +188,7 @@ def _signals_raise() -> Iterator[None]:
 
 
 def _build(arguments: Namespace) -> int:
-    from imgwriter.options.build import to_spec
+    from imgwriter.commands.build import to_spec
 
     spec = to_spec(arguments, dict(os.environ))
     # Only after the request is known to make sense: it takes longer than all before.
@@ -216,7 +216,7 @@ def _build(arguments: Namespace) -> int:
 
 
 def _convert(arguments: Namespace) -> int:
-    from imgwriter.options.convert import to_spec
+    from imgwriter.commands.convert import to_spec
 
     spec = to_spec(arguments, dict(os.environ))
     from imgwriter import report
@@ -321,8 +321,8 @@ def _fuzz(arguments: Namespace) -> int:
 
 
 def _fuzz_corpus(arguments: Namespace) -> int:
+    from imgwriter.commands.fuzz import to_corpus_spec
     from imgwriter.fuzz.corpus import write_corpus
-    from imgwriter.options.fuzz import to_corpus_spec
 
     spec = to_corpus_spec(arguments)
     with _progress(arguments, "writing") as progress:
@@ -337,9 +337,9 @@ def _fuzz_dictionary(_arguments: Namespace) -> int:
 
 
 def _fuzz_compare(arguments: Namespace) -> int:
+    from imgwriter.commands.fuzz_compare import to_request
     from imgwriter.fuzz.compare import report
     from imgwriter.fuzz.compare.request import run_request
-    from imgwriter.options.fuzz_compare import to_request
 
     with _count(arguments, "asking", "answers") as progress:
         comparison = run_request(to_request(arguments), progress)

@@ -2,7 +2,7 @@
 
 ::
 
-    L5  cli  options  report  __main__
+    L5  cli  commands/  report  __main__
     L4  build  convert  install/  examine/  verify/  diff/  map/  fuzz/
     L3  disk  sink  sidecar  tree/  nix/  readers/  tables_reader/  bootloader/  guest/  vm
     L2  mbr  gpt  ext4/  fat/  qcow2  vhd  vdi    siblings do not know each other, except gpt -> mbr
@@ -37,7 +37,7 @@ LAYERS = {
     "build": 4, "convert": 4, "": 4,
     "sources": 4, "image_plan": 4, "boot_files": 4, "install": 4, "bootloader": 3,
     "examine": 4, "verify": 4, "diff": 4, "map": 4, "fuzz": 4,
-    "cli": 5, "options": 5, "report": 5, "__main__": 5,
+    "cli": 5, "commands": 5, "report": 5, "__main__": 5,
 }  # fmt: skip
 
 # (who, whom) within one layer. Everything else goes down.
@@ -88,7 +88,7 @@ SIDEWAYS = {
     ("install", "examine"),  # what a guest changed is read back
     ("bootloader", "tree"),  # a loader's files become part of the tree
     ("bootloader", "disk"),  # where boot code goes
-    ("cli", "options"),
+    ("cli", "commands"),
     ("cli", "report"),
     ("__main__", "cli"),
 }
@@ -102,7 +102,7 @@ LAZY = {
     ("build", "imgwriter.boot_files"): "what only a boot loader needs",
     ("sources", "imgwriter.nix.system"): "what only NixOS needs",
     ("cli", "imgwriter.convert"): "as build",
-    ("cli", "imgwriter.options.build"): "with the command",
+    ("cli", "imgwriter.commands.build"): "with the command",
     ("cli", "imgwriter.examine.browse"): "the readers, only for the commands that look into an image",
     ("cli", "imgwriter.examine.choice"): "as browse",
     ("cli", "imgwriter.examine.contents"): "as browse",
@@ -113,8 +113,8 @@ LAZY = {
     ("cli", "imgwriter.examine.selection"): "as browse",
     ("cli", "imgwriter.sink"): "for cat; other commands import it with build",
     ("cli", "imgwriter.schema"): "only for this command",
-    ("options.parser", "difflib"): "only where an option is not known",
-    ("options.build", "imgwriter.spec_file"): "tomllib and json: only where a file is given",
+    ("commands.parser", "difflib"): "only where an option is not known",
+    ("commands.build", "imgwriter.spec_file"): "tomllib and json: only where a file is given",
     ("cli", "imgwriter.diff.report"): "the formats' readers, only for this command",
     ("cli", "imgwriter.diff.compare"): "the same",
     ("cli", "imgwriter.examine.opening"): "the same, for every command that looks at an image",
@@ -122,7 +122,7 @@ LAZY = {
     ("cli", "imgwriter.map.output"): "the same",
     ("cli", "imgwriter.map.page"): "the same",
     ("cli", "imgwriter.map.svg"): "the same",
-    ("cli", "imgwriter.options.convert"): "with the command",
+    ("cli", "imgwriter.commands.convert"): "with the command",
     ("cli", "imgwriter.verify.image"): "the readers and checkers, only for this command",
     ("cli", "imgwriter.verify.report"): "with verify",
     ("cli", "imgwriter.units"): "re; only for a message",
@@ -130,19 +130,19 @@ LAZY = {
     ("cli", "rich.console"): "200 ms; only where a bar is seen",
     ("cli", "rich.progress"): "200 ms; only where a bar is seen",
     ("cli", "traceback"): "only for --debug",
-    ("options.convert", "imgwriter.convert"): "the formats' readers, only for this command",
-    ("options.build", "imgwriter.spec"): "dataclasses: 20 ms that --version does without",
+    ("commands.convert", "imgwriter.convert"): "the formats' readers, only for this command",
+    ("commands.build", "imgwriter.spec"): "dataclasses: 20 ms that --version does without",
     ("values", "uuid"): "only where an identifier is given",
     ("", "importlib"): "the public names are imported when asked for: 100 ms that --version does without",
     ("cli", "imgwriter.fuzz.corpus"): "only for this command",
     ("cli", "imgwriter.fuzz.dictionary"): "only for this command",
     ("cli", "imgwriter.fuzz.compare.report"): "only for this command",
     ("cli", "imgwriter.fuzz.compare.request"): "only for this command",
-    ("cli", "imgwriter.options.fuzz_compare"): "with the command",
-    ("options.fuzz_compare", "imgwriter.fuzz.compare.request"): "readers and guests, only for this command",
+    ("cli", "imgwriter.commands.fuzz_compare"): "with the command",
+    ("commands.fuzz_compare", "imgwriter.fuzz.compare.request"): "readers and guests, only for this command",
     ("fuzz.compare.request", "imgwriter.vm"): "asyncio and qemu.qmp",
-    ("cli", "imgwriter.options.fuzz"): "with the command",
-    ("options.fuzz", "imgwriter.fuzz.corpus"): "all of the formats, only for this command",
+    ("cli", "imgwriter.commands.fuzz"): "with the command",
+    ("commands.fuzz", "imgwriter.fuzz.corpus"): "all of the formats, only for this command",
     ("sink.stream", "tempfile"): "only where a compressed image goes into a pipe",
     ("tree.scan", "imgwriter.tree.tarball"): "20 ms; only where a tar is given",
     ("tree.compression", "zstandard"): "30 ms; only for .tar.zst",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imgwriter import options
+from imgwriter import commands
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
@@ -65,7 +65,7 @@ def test_command_lines_are_understood(page: str, line: str) -> None:
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         try:
-            _, unknown = options.make_parser().parse_known_args(words)
+            _, unknown = commands.make_parser().parse_known_args(words)
         except SystemExit:
             unknown = [said.getvalue()]
     assert unknown == []

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import pytest
 
-from imgwriter import options
+from imgwriter import commands
+from imgwriter.commands.build import to_spec
 from imgwriter.errors import SpecError
-from imgwriter.options.build import to_spec
 from imgwriter.spec import Content, ImageSpec
 from imgwriter.units import GiB, MiB
 from imgwriter.values import parse_content
@@ -21,7 +21,7 @@ GUID = "97FD5997-F390-0B4A-A3F8-D106C1723AEA"
 
 
 def spec(*words: str, **environ: str) -> ImageSpec:
-    return to_spec(options.make_parser().parse_args(["build", "--tree", "t", *words]), environ)
+    return to_spec(commands.make_parser().parse_args(["build", "--tree", "t", *words]), environ)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParse
 
 def test_every_option_of_every_command_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
-    parsers = list(_parsers(options.make_parser()))
+    parsers = list(_parsers(commands.make_parser()))
     assert len(parsers) == 15
     missing = {
         f"{parser.prog} {name}"
@@ -163,7 +163,7 @@ def test_every_option_of_every_command_is_documented() -> None:
 
 
 def test_every_field_of_the_spec_has_an_option_and_a_line_in_the_documentation() -> None:
-    parser = options.make_parser()
+    parser = commands.make_parser()
     build = parser._subparsers._group_actions[0].choices["build"]  # type: ignore[union-attr,index]  # argparse has no other way
     names = {a.option_strings[0] for a in build._actions if a.option_strings} - {"-h"}
     text = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()

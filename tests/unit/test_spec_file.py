@@ -11,9 +11,9 @@ from uuid import UUID
 import pytest
 
 import imgwriter
-from imgwriter import options
+from imgwriter import commands
+from imgwriter.commands.build import to_spec
 from imgwriter.errors import SourceError, SpecError
-from imgwriter.options.build import to_spec
 from imgwriter.schema import KEYS
 from imgwriter.spec import Content, ImageSpec
 from imgwriter.spec_file import read_fields, read_spec
@@ -255,7 +255,7 @@ def test_an_image_in_the_place_of_a_spec_file_is_not_read_to_its_end(tmp_path: P
 
 
 def arguments(*words: str | Path, **environ: str) -> ImageSpec:
-    return to_spec(options.make_parser().parse_args(["build", *map(str, words)]), environ)
+    return to_spec(commands.make_parser().parse_args(["build", *map(str, words)]), environ)
 
 
 def test_a_file_is_what_its_options_are(write: Any) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from imgwriter import Content, ImageSpec, build_image
+from imgwriter.commands import diff as options
 from imgwriter.diff import changes, report
 from imgwriter.diff.compare import EXAMPLES, Comparison, compare_disks, compare_images, differ
 from imgwriter.diff.ranges import Side, differing, runs, xor
 from imgwriter.errors import FormatError, SourceError, SpecError
 from imgwriter.extent import Bytes, Volume, extent
-from imgwriter.options import diff as options
 from tests.unit.diff.disks import ESP, ROOT, build_efi, changed, cli, opened, tree
 
 SUPER = ROOT + 1024

@@ -7,15 +7,15 @@ package imports nothing heavy: it is on the way to ``imgwriter --version``.
 
 from __future__ import annotations
 
-from imgwriter.options.build import add_build
-from imgwriter.options.convert import add_convert
-from imgwriter.options.diff import add_diff
-from imgwriter.options.examine import add_cat, add_extract, add_inspect, add_ls
-from imgwriter.options.fuzz import add_fuzz
-from imgwriter.options.map import add_map
-from imgwriter.options.parser import Formatter, HelpAsked, Parser
-from imgwriter.options.schema import add_schema
-from imgwriter.options.verify import add_verify
+from imgwriter.commands.build import add_build
+from imgwriter.commands.convert import add_convert
+from imgwriter.commands.diff import add_diff
+from imgwriter.commands.examine import add_cat, add_extract, add_inspect, add_ls
+from imgwriter.commands.fuzz import add_fuzz
+from imgwriter.commands.map import add_map
+from imgwriter.commands.parser import Formatter, HelpAsked, Parser
+from imgwriter.commands.schema import add_schema
+from imgwriter.commands.verify import add_verify
 
 __all__ = ["HelpAsked", "Parser", "make_parser"]
 

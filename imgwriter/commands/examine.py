@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from imgwriter.options.parser import Formatter, Parser, partition_number, typed
+from imgwriter.commands.parser import Formatter, Parser, partition_number, typed
 from imgwriter.values import parse_size_in_bytes
 
 _WHICH = """

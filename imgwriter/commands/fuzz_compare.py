@@ -6,8 +6,8 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
+from imgwriter.commands.parser import Formatter, typed
 from imgwriter.errors import SpecError
-from imgwriter.options.parser import Formatter, typed
 
 if TYPE_CHECKING:
     from imgwriter.fuzz.compare.request import Request

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from imgwriter.commands.fuzz_compare import add_compare
+from imgwriter.commands.parser import Formatter, typed
 from imgwriter.errors import SpecError
-from imgwriter.options.fuzz_compare import add_compare
-from imgwriter.options.parser import Formatter, typed
 
 if TYPE_CHECKING:
     from imgwriter.fuzz.corpus import CorpusSpec

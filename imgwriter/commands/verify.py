@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from imgwriter.options.parser import Formatter, partition_number, typed
+from imgwriter.commands.parser import Formatter, partition_number, typed
 from imgwriter.values import parse_size_in_bytes
 
 USAGE = "imgwriter verify IMAGE [options]"

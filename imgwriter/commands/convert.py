@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from imgwriter.options.parser import (
+from imgwriter.commands.parser import (
     Formatter,
     add_container,
     add_report,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from imgwriter.options.parser import Formatter
+from imgwriter.commands.parser import Formatter
 
 DESCRIPTION = """\
 Print the JSON Schema (2020-12) of the files that 'imgwriter build SPEC' reads,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from imgwriter.options.parser import Formatter
+from imgwriter.commands.parser import Formatter
 
 USAGE = "imgwriter diff A B [options]"
 

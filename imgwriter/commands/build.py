@@ -6,8 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from imgwriter.errors import SpecError
-from imgwriter.options.parser import (
+from imgwriter.commands.parser import (
     Formatter,
     add_container,
     add_report,
@@ -15,6 +14,7 @@ from imgwriter.options.parser import (
     add_writing,
     typed,
 )
+from imgwriter.errors import SpecError
 from imgwriter.units import parse_size
 from imgwriter.values import (
     parse_content,
