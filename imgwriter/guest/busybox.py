@@ -23,7 +23,8 @@ PLACES = (
 )
 """Where a tree may have it."""
 
-_REMEDY = "install busybox-static, or give a static one with --vm-busybox"
+_OPTION = "--vm-busybox"
+_REMEDY = f"install busybox-static, or give a static one with {_OPTION}"
 
 
 def find_busybox(
@@ -41,7 +42,7 @@ def find_busybox(
         SourceError: There is none that fits.
     """
     if given is not None:
-        data = host_data(given)
+        data = host_data(given, _OPTION)
         if data is None:
             raise SourceError(f"{show(given)} is no file; {_REMEDY}", given)
         content, unfit = _examined(data, show(given), architecture)
@@ -65,7 +66,7 @@ def _candidates(tree: Inode | None, search: str | None) -> list[tuple[Data, str]
         found += [(data, f"{files.name}, {show(p)},") for p in PLACES if (data := files.data(p)) is not None]
     for program in ("busybox", "busybox.static"):
         path = shutil.which(program, path=search)
-        data = host_data(os.fsencode(path)) if path else None
+        data = host_data(os.fsencode(path), _OPTION) if path else None
         if path and data is not None:
             found.append((data, path))
     return found

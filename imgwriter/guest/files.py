@@ -6,6 +6,7 @@ followed: those of a tree as the kernel would with the tree as its root, those o
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ MAX_DEPTH = 16
 
 MAX_NAMES = 100_000
 """Names that a walk may meet: a distribution's kernel has 5,000 modules."""
+
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class Files(Protocol):
@@ -77,12 +80,14 @@ class HostFiles:
 
     Args:
         directory: Its path.
+        option: What names another one, for messages.
     """
 
-    __slots__ = ("_directory",)
+    __slots__ = ("_directory", "_option")
 
-    def __init__(self, directory: bytes) -> None:
+    def __init__(self, directory: bytes, option: str = "--vm-modules") -> None:
         self._directory = os.path.abspath(directory)
+        self._option = option
 
     @property
     def name(self) -> str:
@@ -95,18 +100,30 @@ class HostFiles:
         return ()
 
     def data(self, path: bytes) -> Data | None:
-        return host_data(os.path.join(self._directory, path))
+        return host_data(os.path.join(self._directory, path), self._option)
 
 
-def host_data(path: bytes) -> Data | None:
-    """Return the content of the regular file of the host that ``path`` leads to; None where there is none."""
+def host_data(path: bytes, option: str) -> Data | None:
+    """Return the content of the regular file of the host that ``path`` leads to; None where there is none.
+
+    Args:
+        path: Where it is.
+        option: What names another one, for messages.
+
+    Raises:
+        SourceError: It cannot be read.
+    """
     real = os.path.realpath(path)
     try:
         status = os.stat(real)
-    except OSError:
-        return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        os.close(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return None
+        reason = f"{show(path)} cannot be read ({error.strerror})"
+        raise SourceError(f"{reason}; make it readable, or give another with {option}", path) from error
     directory, name = os.path.split(real)
     return FileSlice(directory, name, Identity.of(status))
 

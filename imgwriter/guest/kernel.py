@@ -88,7 +88,7 @@ def find_kernel(
 
 
 def _given(path: bytes, modules: bytes | None, places: list[TreeFiles]) -> Kernel:
-    data = host_data(path)
+    data = host_data(path, "--vm-kernel")
     if data is None:
         raise SourceError(f"{show(path)} is no file; {_REMEDY}", path)
     found = _kernel(data, show(path), os.path.basename(os.path.realpath(path)))
