@@ -213,7 +213,7 @@ def _write_sidecars(
     variables = None if plan.installed is None else plan.installed.firmware_variables
     if variables is not None:
         written_to["efi_variables"] = os.path.join(os.path.dirname(path), b"efi-vars.fd")
-        sink.write_bytes(written_to["efi_variables"], variables, sync=spec.sync)
+        sink.write(variables, written_to["efi_variables"], sync=spec.sync)
     checksum = sidecar.digest(texts["sha256"][1]) if spec.sha256 else None
     return written_to, checksum
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from imgwriter.extent import Patch
+from imgwriter.extent import Patch, Volume
 
 MBR_CODE_SIZE = 440
 """Bytes of boot code in sector 0, before the disk signature. Spec: UEFI 2.10, 5.2.1, BootCode."""
@@ -59,4 +59,4 @@ class Installed:
     changes: tuple[Change, ...] = ()
     warnings: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
-    firmware_variables: bytes | None = None
+    firmware_variables: Volume | None = None

@@ -24,6 +24,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from imgwriter.errors import CapacityError, FormatError
+from imgwriter.extent import Bytes, Volume, extent
+from imgwriter.zeros import drop_zeros
 
 NV_DATA = UUID("fff12b8d-7696-4c8b-a985-2747075b4f50")
 """FileSystemGuid of a firmware volume that holds variables (gEfiSystemNvDataFvGuid)."""
@@ -46,6 +48,8 @@ VAR_IN_DELETED_TRANSITION = 0x3E
 NON_VOLATILE = 1
 _FORMATTED, _HEALTHY = 0x5A, 0xFE
 _ALIGNMENT = 4
+_BLOCK = 4096
+"""Bytes that are left out of a file where they are zeros: a block of most file systems."""
 
 LOADER = UUID("4a67b082-0a4c-41cf-b6c7-440b29bb8c4f")
 _MONOTONIC_COUNTER = UUID("eb704011-1402-11d3-8e77-00a0c969723b")
@@ -127,6 +131,11 @@ def write_variables(template: bytes, variables: Iterable[Variable]) -> bytes:
 def lasting(variables: Iterable[Variable]) -> list[Variable]:
     """Return those that an image should come with: non-volatile, and neither counters nor seeds."""
     return [v for v in variables if v.attributes & NON_VOLATILE and (v.vendor, v.name) not in NOISE]
+
+
+def flash_volume(flash: bytes) -> Volume:
+    """Return a flash image as it is written: nearly all of Arm's 64 MiB are zeros, and stay holes."""
+    return drop_zeros(Volume(len(flash), [extent(0, Bytes(flash), "EFI variables")]), _BLOCK)
 
 
 def _order(variable: Variable) -> tuple[str, str]:

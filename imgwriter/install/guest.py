@@ -24,7 +24,7 @@ from imgwriter.bootloader.outcome import Change, Installed
 from imgwriter.disk import Partition, Role
 from imgwriter.errors import FormatError, SourceError
 from imgwriter.examine.opening import Area, OpenedDisk, open_disk
-from imgwriter.extent import Bytes, Patch, Volume, extent
+from imgwriter.extent import Patch, Volume
 from imgwriter.fat.reader import FileSystem as FatFileSystem
 from imgwriter.guest.busybox import find_busybox
 from imgwriter.guest.job import BOOT_LOADER_ENVIRONMENT, EARLIEST_CLOCK, Command, Job, Mount, shell
@@ -34,7 +34,13 @@ from imgwriter.guest.session import prepare
 from imgwriter.image_plan import ImagePlan, plan_disk, plan_scratch
 from imgwriter.install import boot_code, difference
 from imgwriter.install.block_lists import check_block_lists
-from imgwriter.install.efi_variables import is_blank, lasting, read_variables, write_variables
+from imgwriter.install.efi_variables import (
+    flash_volume,
+    is_blank,
+    lasting,
+    read_variables,
+    write_variables,
+)
 from imgwriter.install.firmware import Firmware, find_firmware
 from imgwriter.install.noise import Noise
 from imgwriter.sink.stream import unnamed
@@ -230,19 +236,18 @@ def _flash(firmware: Firmware | None) -> Iterator[int | None]:
     if firmware is None:
         yield None
         return
-    template = firmware.template
     with unnamed(None) as (fd, name):
-        sink.write_to(fd, Volume(len(template), [extent(0, Bytes(template), "EFI variables")]), name=name)
+        sink.write_to(fd, flash_volume(firmware.template), name=name)
         yield fd
 
 
-def _efi_variables(firmware: Firmware | None, flash: int | None) -> bytes | None:
+def _efi_variables(firmware: Firmware | None, flash: int | None) -> Volume | None:
     """Return the flash image with what is set now, made anew so that it is the same each time."""
     if firmware is None or flash is None:
         return None
     content = os.pread(flash, len(firmware.template), 0)
     template = content if is_blank(firmware.template) else firmware.template
-    return write_variables(template, lasting(read_variables(content)))
+    return flash_volume(write_variables(template, lasting(read_variables(content))))
 
 
 def _path_of(fd: int) -> bytes:

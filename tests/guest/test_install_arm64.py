@@ -42,6 +42,7 @@ def test_grub_installed_in_a_guest_boots_and_two_builds_are_equal(tree: Path, tm
     assert "Linux version" in text and "boot-test login:" in text
     kept, again = (image.parent / "efi-vars.fd" for image in (first, second))
     assert kept.read_bytes() == again.read_bytes()
+    assert kept.stat().st_size == 64 << 20 and kept.stat().st_blocks * 512 < 4 << 20
     found = efi_variables.read(kept)
     assert found["Boot0007"].endswith("010000000400410000007fff0400") and "MTC" not in found
 
