@@ -1,19 +1,29 @@
-"""The command line: its declaration, and how its words become values.
+"""The commands, each in a module: its help and options, how they become a request, and what it does.
 
-What an argument's text means is decided here and nowhere else; whether the request makes sense is decided by
-:class:`~imgwriter.spec.ImageSpec` and its like. Defaults that are more than "not given" live there too. The
-package imports nothing heavy: it is on the way to ``imgwriter --version``.
+::
+
+    make_parser() ──> Parser ──> arguments ──> arguments.run(arguments) ──> exit status
+
+A module's ``add_...`` declares the command and names its ``run``; :mod:`imgwriter.cli` calls that. What an
+argument's text means is said by :mod:`imgwriter.values`; whether the request makes sense is decided by
+:class:`~imgwriter.spec.ImageSpec` and its like. Defaults that are more than "not given" live there too.
+
+The package imports nothing heavy: it is on the way to ``imgwriter --version``. What a command works with, its
+``run`` imports.
 """
 
 from __future__ import annotations
 
 from imgwriter.commands.build import add_build
+from imgwriter.commands.cat import add_cat
 from imgwriter.commands.convert import add_convert
 from imgwriter.commands.diff import add_diff
-from imgwriter.commands.examine import add_cat, add_extract, add_inspect, add_ls
+from imgwriter.commands.extract import add_extract
 from imgwriter.commands.fuzz import add_fuzz
+from imgwriter.commands.inspect import add_inspect
+from imgwriter.commands.ls import add_ls
 from imgwriter.commands.map import add_map
-from imgwriter.commands.parser import Formatter, HelpAsked, Parser
+from imgwriter.commands.parser import HelpAsked, Parser
 from imgwriter.commands.schema import add_schema
 from imgwriter.commands.verify import add_verify
 
@@ -48,8 +58,6 @@ def make_parser() -> Parser:
         usage="imgwriter COMMAND ...\n       imgwriter --version",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=Formatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(prog="imgwriter", dest="command", metavar="COMMAND", title="commands")

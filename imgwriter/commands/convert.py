@@ -1,18 +1,20 @@
-"""``imgwriter convert``: its options, and how they become a ConvertSpec."""
+"""``imgwriter convert``: a disk from one container to another."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
+from imgwriter import progress
 from imgwriter.commands.parser import (
-    Formatter,
     add_container,
     add_report,
     add_time,
     add_writing,
     container_options,
 )
+from imgwriter.terminal import complain, refuse_terminal, reported
 from imgwriter.values import source_date_epoch
 
 if TYPE_CHECKING:
@@ -48,8 +50,6 @@ def add_convert(commands: argparse._SubParsersAction[Any]) -> None:
         usage=USAGE,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=Formatter,
-        allow_abbrev=False,
     )
     parser.add_argument("source", metavar="IN", help="the image to read")
     parser.add_argument("output", metavar="OUT", help="the file to write, replaced when it is there; or -")
@@ -67,7 +67,7 @@ def add_convert(commands: argparse._SubParsersAction[Any]) -> None:
     add("--sha256", action="store_true", help="write the image's checksum beside it")
     add_writing(add)
     add_report(parser)
-    parser.set_defaults(force_size=False, sync=False)
+    parser.set_defaults(run=run, force_size=False, sync=False)
 
 
 def to_spec(arguments: argparse.Namespace, environ: dict[str, str]) -> ConvertSpec:
@@ -94,4 +94,27 @@ def to_spec(arguments: argparse.Namespace, environ: dict[str, str]) -> ConvertSp
         sha256=arguments.sha256,
         sync=arguments.sync,
         workers=arguments.workers,
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert the image, and return the exit status."""
+    spec = to_spec(arguments, dict(os.environ))
+    from imgwriter import report
+    from imgwriter.convert import convert_image, plan_conversion
+
+    conversion = plan_conversion(spec)
+    for warning in conversion.warnings:
+        complain(f"warning: {warning}")
+    converted = None
+    if not arguments.dry_run:
+        if spec.streams:
+            refuse_terminal()
+        with progress.bar("converting", quiet=arguments.quiet) as show_progress:
+            converted = convert_image(conversion, show_progress)
+    return reported(
+        arguments,
+        report.conversion(conversion, converted),
+        report.conversion_document(conversion, converted),
+        streamed=spec.streams and converted is not None,
     )

@@ -1,11 +1,20 @@
-"""``imgwriter diff``: its options."""
+"""``imgwriter diff``: in what two images differ."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import os
+import sys
+from typing import TYPE_CHECKING, Any
 
-from imgwriter.commands.parser import Formatter
+import imgwriter
+from imgwriter import exit_status
+from imgwriter.commands.collection import collection_paused
+from imgwriter.errors import FormatError, show
+from imgwriter.terminal import as_json, complain, printed
+
+if TYPE_CHECKING:
+    from imgwriter.examine.opening import OpenedDisk
 
 USAGE = "imgwriter diff A B [options]"
 
@@ -44,9 +53,8 @@ def add_diff(commands: argparse._SubParsersAction[Any]) -> None:
         usage=USAGE,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=Formatter,
-        allow_abbrev=False,
     )
+    parser.set_defaults(run=run, status_of_errors=exit_status.USAGE)
     parser.add_argument("a", metavar="A", help="an image")
     parser.add_argument("b", metavar="B", help="another")
     add = parser.add_argument_group("what is compared").add_argument
@@ -72,3 +80,51 @@ def add_diff(commands: argparse._SubParsersAction[Any]) -> None:
     )
     add("--json", action="store_true", default=False, help="print a JSON document on standard output")
     add("--debug", action="store_true", default=False, help="show a traceback with an error")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare the images, and return the exit status."""
+    if arguments.limit < 0:
+        complain(f"--limit is {arguments.limit}; give 0 for all, or a number of lines")
+        return exit_status.USAGE
+    from imgwriter.diff import report
+    from imgwriter.diff.compare import compare_disks, differ
+
+    with collection_paused():
+        a = _opened(arguments.a, arguments.input_format_a)
+        b = _opened(arguments.b, arguments.input_format_b)
+        if arguments.brief and not (arguments.files or arguments.ignore):
+            return _in_brief(arguments, not differ(a, b))
+        comparison = compare_disks(
+            a,
+            b,
+            files=arguments.files,
+            ignore=frozenset(arguments.ignore),
+            examples=arguments.limit or sys.maxsize,
+        )
+    if arguments.brief:
+        return _in_brief(arguments, comparison.same)
+    if arguments.json:
+        printed(as_json(report.document(comparison, imgwriter.__version__)))
+    else:
+        printed(report.text(comparison, arguments.limit or None))
+    if comparison.unread:
+        return exit_status.USAGE
+    return exit_status.DONE if comparison.same else exit_status.REFUSED
+
+
+def _opened(path: str, input_format: str | None) -> OpenedDisk:
+    """Open one of the images; an error says which it is of."""
+    from imgwriter.examine.opening import open_disk
+
+    try:
+        return open_disk(os.fsencode(path), input_format)
+    except FormatError as error:
+        raise FormatError(f"{show(os.fsencode(path))}: {error}", error.where, error.offset) from error
+
+
+def _in_brief(arguments: argparse.Namespace, same: bool) -> int:
+    if same:
+        return exit_status.DONE
+    printed(f"{show(os.fsencode(arguments.a))} and {show(os.fsencode(arguments.b))} differ")
+    return exit_status.REFUSED

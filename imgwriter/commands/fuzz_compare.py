@@ -1,4 +1,4 @@
-"""``imgwriter fuzz compare``: its options, and how they become the request."""
+"""``imgwriter fuzz compare``: where parsers of partition tables disagree."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from imgwriter.commands.parser import Formatter, typed
+from imgwriter import exit_status, progress
+from imgwriter.commands.parser import typed
 from imgwriter.errors import SpecError
+from imgwriter.terminal import as_json, printed
 
 if TYPE_CHECKING:
     from imgwriter.fuzz.compare.request import Request
@@ -57,9 +59,8 @@ def add_compare(subcommands: argparse._SubParsersAction[Any]) -> None:
         usage=USAGE,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=Formatter,
-        allow_abbrev=False,
     )
+    parser.set_defaults(run=run, status_of_errors=exit_status.USAGE)
     parser.add_argument("directory", metavar="DIR", help="a corpus, or any folder of raw images")
     add = parser.add_argument_group("who is asked").add_argument
     add("--parsers", metavar="A,B,C", help="these alone (default: all that are installed)")
@@ -146,3 +147,17 @@ def _groups(text: str) -> int | None:
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
         raise SpecError(f"{text!r} is no number of groups; give one, or all")
     return int(text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare the parsers, and return the exit status."""
+    from imgwriter.fuzz.compare import report
+    from imgwriter.fuzz.compare.request import run_request
+
+    with progress.count("asking", "answers", quiet=arguments.quiet) as show_count:
+        comparison = run_request(to_request(arguments), show_count)
+    if arguments.json:
+        printed(as_json(report.document(comparison)))
+    elif not arguments.quiet:
+        printed(report.text(comparison, arguments.groups))
+    return exit_status.DONE if report.agrees(comparison) else exit_status.REFUSED

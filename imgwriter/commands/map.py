@@ -1,11 +1,14 @@
-"""``imgwriter map``: its options."""
+"""``imgwriter map``: a disk as a picture."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
-from imgwriter.commands.parser import Formatter
+from imgwriter import exit_status
+from imgwriter.commands.collection import collection_paused
+from imgwriter.terminal import STANDARD_OUTPUT, complain, refuse_terminal
 
 USAGE = "imgwriter map IMAGE [--svg FILE] [--html FILE] [options]"
 
@@ -37,9 +40,8 @@ def add_map(commands: argparse._SubParsersAction[Any]) -> None:
         usage=USAGE,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=Formatter,
-        allow_abbrev=False,
     )
+    parser.set_defaults(run=run)
     parser.add_argument("image", metavar="IMAGE", help="the image to draw")
     add = parser.add_argument_group("pictures").add_argument
     add("--svg", metavar="FILE", help="write the picture there; - for standard output")
@@ -47,3 +49,25 @@ def add_map(commands: argparse._SubParsersAction[Any]) -> None:
     add = parser.add_argument_group("the image").add_argument
     add("--input-format", metavar="FORMAT", help="raw, qcow2, vpc or vdi (default: by the content)")
     add("--debug", action="store_true", default=False, help="show a traceback with an error")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw the image, and return the exit status."""
+    asked = [path for path in (arguments.svg, arguments.html) if path is not None]
+    if not asked or asked == ["-", "-"]:
+        complain("give --svg FILE, --html FILE or both; one of them may be - for standard output")
+        return exit_status.USAGE
+    if "-" in asked:
+        refuse_terminal()
+    from imgwriter.examine.opening import open_disk
+    from imgwriter.map.model import map_disk
+    from imgwriter.map.output import write_picture
+    from imgwriter.map.page import make_page
+    from imgwriter.map.svg import draw
+
+    with collection_paused():
+        drawn = map_disk(open_disk(os.fsencode(arguments.image), arguments.input_format))
+        for path, make in ((arguments.svg, draw), (arguments.html, make_page)):
+            if path is not None:
+                write_picture(STANDARD_OUTPUT if path == "-" else os.fsencode(path), make(drawn))
+    return exit_status.DONE

@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
     intermixed = False
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(add_help=False, **settings)
+        super().__init__(add_help=False, allow_abbrev=False, formatter_class=Formatter, **settings)
         self.add_argument(
             "-h", "--help", action=_Help, nargs=0, default=argparse.SUPPRESS, help="show this help and exit"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from imgwriter.commands.parser import Formatter
+from imgwriter.terminal import printed
 
 DESCRIPTION = """\
 Print the JSON Schema (2020-12) of the files that 'imgwriter build SPEC' reads,
@@ -21,12 +21,20 @@ examples
 
 def add_schema(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the command."""
-    commands.add_parser(
+    parser = commands.add_parser(
         "schema",
         help="print the JSON Schema of spec files",
         usage="imgwriter schema",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=Formatter,
-        allow_abbrev=False,
     )
+    parser.set_defaults(run=run)
+
+
+def run(_arguments: argparse.Namespace) -> int:
+    """Print the schema, and return the exit status."""
+    import json
+
+    from imgwriter.schema import json_schema
+
+    return printed(json.dumps(json_schema(), indent=2, sort_keys=True))

@@ -1,11 +1,16 @@
-"""``imgwriter verify``: its options."""
+"""``imgwriter verify``: an image, checked against the specifications of all that is in it."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
-from imgwriter.commands.parser import Formatter, partition_number, typed
+import imgwriter
+from imgwriter import exit_status, progress
+from imgwriter.commands.parser import partition_number, typed
+from imgwriter.errors import show
+from imgwriter.terminal import as_json, complain, printed
 from imgwriter.values import parse_size_in_bytes
 
 USAGE = "imgwriter verify IMAGE [options]"
@@ -40,9 +45,8 @@ def add_verify(commands: argparse._SubParsersAction[Any]) -> None:
         usage=USAGE,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=Formatter,
-        allow_abbrev=False,
     )
+    parser.set_defaults(run=run, status_of_errors=exit_status.USAGE)
     parser.add_argument("image", metavar="IMAGE", help="a file, or a block device")
     add = parser.add_argument_group("what is checked").add_argument
     add("--input-format", metavar="FORMAT", help="raw, qcow2, vpc or vdi (default: by the content)")
@@ -62,3 +66,27 @@ def add_verify(commands: argparse._SubParsersAction[Any]) -> None:
     add("--json", action="store_true", default=False, help="print the findings as JSON on standard output")
     add("--quiet", action="store_true", default=False, help="print nothing but errors: the exit status tells")
     add("--debug", action="store_true", default=False, help="show a traceback with an error")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify the image, and return the exit status."""
+    from imgwriter.verify import report
+    from imgwriter.verify.image import verify_image
+
+    with progress.bar("verifying", quiet=arguments.quiet) as show_progress:
+        verified = verify_image(
+            os.fsencode(arguments.image),
+            arguments.input_format,
+            sector_size=arguments.sector_size,
+            partition=arguments.partition,
+            progress=show_progress,
+        )
+    if arguments.json:
+        printed(as_json(report.document(verified, imgwriter.__version__)))
+    elif not arguments.quiet:
+        printed(report.text(verified))
+    if verified.error:
+        complain(f"{show(os.fsencode(arguments.image))}: {verified.error}")
+    if verified.findings:
+        return exit_status.REFUSED
+    return exit_status.USAGE if verified.error else exit_status.DONE
