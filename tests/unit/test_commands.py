@@ -1,4 +1,4 @@
-"""The words of the command line: what each argument's text means."""
+"""The commands: what each word of the command line means, and that each is documented."""
 
 from __future__ import annotations
 
