@@ -6,9 +6,10 @@
                  scan, decide   (a value)    encode                 its container      write
                                     └── install_boot_loader: in a guest, where only that can; another plan
 
-Everything that can be refused is refused by :func:`plan_image`. It reads the trees' metadata and decides all
-the rest by arithmetic; a plan of a disk of 16 TiB costs what its content costs. Nothing here decides how a
-structure looks: that is ``ext4/``, ``fat/`` and ``disk``.
+Everything that can be refused is refused by :func:`plan_image`. It reads the trees' metadata, finds what a
+guest is made from where one is to be run, and decides all the rest by arithmetic; a plan of a disk of 16 TiB
+costs what its content costs. Nothing here decides how a structure looks: that is ``ext4/``, ``fat/`` and
+``disk``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from imgwriter import encoder, sidecar, sink, spec_boot
@@ -85,6 +86,7 @@ def plan_image(spec: ImageSpec) -> ImagePlan:
         SpecError: The request contradicts itself.
         SourceError: Something in the trees cannot go in.
         CapacityError: It does not fit.
+        GuestError: A guest is to install the boot loader, and there is no QEMU.
     """
     check_table(spec)
     _check_manifest(spec)
@@ -95,7 +97,12 @@ def plan_image(spec: ImageSpec) -> ImagePlan:
 
         trees, installed = with_boot_loader(spec, sources.trees)
         return plan_disk(spec, trees, (*warnings, *installed.warnings), installed)
-    return plan_disk(spec, sources.trees, warnings)
+    plan = plan_disk(spec, sources.trees, warnings)
+    if spec.boot_choice.loader != spec_boot.GUEST:
+        return plan
+    from imgwriter.install import find_parts  # readers, and all about guests: most images have none
+
+    return replace(plan, parts=find_parts(plan))
 
 
 def install_boot_loader(plan: ImagePlan, stages: Callable[[str], None] | None = None) -> ImagePlan:
@@ -110,13 +117,13 @@ def install_boot_loader(plan: ImagePlan, stages: Callable[[str], None] | None = 
 
     Raises:
         GuestError: The guest or the installer failed.
-        SourceError: What the guest needs is missing, or what the installer did cannot be taken over.
+        SourceError: What the installer did cannot be taken over.
         CapacityError: The image does not fit any more with what was installed.
         OutputError: There is no room for the scratch disk.
     """
     if plan.spec.boot_choice.loader != spec_boot.GUEST:
         return plan
-    from imgwriter.install import run_installer  # readers, and all about guests: most images have none
+    from imgwriter.install import run_installer  # as find_parts
 
     return run_installer(plan, stages)
 

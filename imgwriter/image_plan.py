@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from imgwriter import disk, encoder, ext4, fat, nixpkgs_size
@@ -25,6 +25,9 @@ from imgwriter.sources import image_path
 from imgwriter.spec import DEFAULT_ADDITIONAL_SPACE, ESP_TABLES, ImageSpec
 from imgwriter.tree.inventory import Inventory
 from imgwriter.units import MiB
+
+if TYPE_CHECKING:
+    from imgwriter.guest.parts import Parts
 
 ESP_LABEL = "ESP"
 BOOT_LABEL = "BOOT"
@@ -78,6 +81,7 @@ class ImagePlan:
         trees: What goes into them, by role.
         warnings: Sentences about what went in otherwise than one might think.
         installed: The boot loader that is among it, or None.
+        parts: What the guest is made from that installs one, or None.
         guest_disk: The disk that a guest wrote to, where that one is kept; ``file_systems`` are then as they
             were before.
     """
@@ -88,6 +92,7 @@ class ImagePlan:
     trees: Mapping[Role, Inventory]
     warnings: tuple[str, ...]
     installed: Installed | None = None
+    parts: Parts | None = None
     guest_disk: Volume | None = None
 
     @property

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from imgwriter.build import FileSystem, ImagePlan, Result
     from imgwriter.convert import Conversion, Converted
     from imgwriter.disk import Partition
+    from imgwriter.guest.parts import Parts
 
 SCHEMA = 1
 """The version of the document."""
@@ -80,6 +81,7 @@ def _boot_loader(plan: ImagePlan) -> Document | None:
         "name": choice.loader,
         "reason": choice.reason or None,
         "installed": installed is not None,
+        "guest": None if plan.parts is None else _guest(plan.parts),
     }
     if installed is not None:
         found["changes"] = [{"kind": c.kind, "path": os.fsdecode(c.path)} for c in installed.changes]
@@ -88,6 +90,20 @@ def _boot_loader(plan: ImagePlan) -> Document | None:
         ]
         found["log"] = list(installed.log)
     return found
+
+
+def _guest(parts: Parts) -> Document:
+    kernel, firmware = parts.kernel, parts.firmware
+    return {
+        "architecture": kernel.architecture,
+        "kernel": kernel.name,
+        "version": kernel.version,
+        "module_directory": None if kernel.modules is None else kernel.modules.name,
+        "modules": [module.name for module in parts.modules],
+        "busybox": parts.busybox.name,
+        "qemu": show(os.fsencode(parts.qemu)),
+        "firmware": None if firmware is None else show(firmware.code),
+    }
 
 
 def _partition(plan: ImagePlan, partition: Partition) -> Document:
@@ -183,7 +199,8 @@ def boot_loader(plan: ImagePlan) -> list[str]:
         return []
     line = f"boot loader: {choice.loader}" + (f", since {choice.reason}" if choice.reason else "")
     if installed is None:
-        return [f"{line}; it runs when the image is written"]
+        found = [] if plan.parts is None else ["\n".join(columns(_parts(_guest(plan.parts))))]
+        return [f"{line}; it runs when the image is written", *found]
     words = []
     for kind in ("made", "changed", "removed"):
         paths = [b"/" + c.path for c in installed.changes if c.kind == kind]
@@ -194,6 +211,19 @@ def boot_loader(plan: ImagePlan) -> list[str]:
     if code:
         words.append(f"boot code {format_size(code)}")
     return [f"{line}: {'; '.join(words)}" if words else line]
+
+
+def _parts(guest: Document) -> list[Sequence[str]]:
+    """Return a row for each thing that the guest is made from."""
+    version = f", version {guest['version']}" if guest["version"] else ""
+    modules = f"{guest['module_directory']}: {', '.join(guest['modules'])}"
+    rows: list[Sequence[str]] = [
+        ("kernel", f"{guest['kernel']}{version}, for {guest['architecture']}"),
+        ("modules", modules if guest["module_directory"] else "none: all is built in"),
+        ("busybox", guest["busybox"]),
+        ("QEMU", guest["qemu"]),
+    ]
+    return [*rows, ("firmware", guest["firmware"])] if guest["firmware"] else rows
 
 
 def summary(result: Result) -> str:

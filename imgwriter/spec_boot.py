@@ -75,6 +75,14 @@ def without_guest(spec: ImageSpec) -> tuple[str, ...]:
     return (loader,) if loader in WITHOUT_GUEST else ()
 
 
+def instead_of_guest(spec: ImageSpec) -> str:
+    """Return what one does to have no guest, as a part of a sentence."""
+    if spec.boot_command is not None:
+        return "leave --boot-command out"
+    option = "--no-install-boot-loader" if spec.boot_loader is None else f"--boot-loader {NONE}"
+    return f"install no boot loader ({option})"
+
+
 def esp_mount(spec: ImageSpec) -> bytes:
     """Return where the ESP is mounted in the running system, as make-disk-image.nix has it unless given."""
     if spec.esp_mount is not None:

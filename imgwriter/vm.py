@@ -23,7 +23,6 @@ import asyncio
 import ctypes
 import logging
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -41,6 +40,7 @@ from imgwriter.errors import GuestError, show
 from imgwriter.extent import Buffer, Bytes, Data
 from imgwriter.guest.command import CHANNELS, command
 from imgwriter.guest.hearing import Progress, Shared, Status, Tail
+from imgwriter.guest.qemu import find_qemu
 from imgwriter.guest.request import GuestRequest, GuestResult
 from imgwriter.guest.verdict import Facts, verdict
 from imgwriter.worker import may_fork
@@ -150,7 +150,7 @@ class _Machine:
 @contextmanager
 def _machine(request: GuestRequest, accelerator: str, probe: bool) -> Iterator[_Machine]:
     """Give QEMU, started and paused; after the block there is nothing of it any more."""
-    program = _program(request)
+    program = find_qemu(request.architecture, request.qemu)
     with ExitStack() as stack:
         try:
             kernel = _in_memory(stack, "kernel", request.kernel)
@@ -181,17 +181,6 @@ def _machine(request: GuestRequest, accelerator: str, probe: bool) -> Iterator[_
         for end in theirs.values():
             end.close()
         yield machine
-
-
-def _program(request: GuestRequest) -> str:
-    name = f"qemu-system-{request.architecture}" if request.qemu is None else os.fsdecode(request.qemu)
-    program = shutil.which(name)
-    if program is None:
-        raise GuestError(
-            f"{show(os.fsencode(name))} is not there or is no program; install QEMU, or do without a guest",
-            "start",
-        )
-    return program
 
 
 def _in_memory(stack: ExitStack, name: str, data: Data) -> int:

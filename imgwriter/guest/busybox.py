@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import NamedTuple
 
 from imgwriter.errors import FormatError, SourceError, show
 from imgwriter.extent import Data
@@ -27,9 +28,21 @@ _OPTION = "--vm-busybox"
 _REMEDY = f"install busybox-static, or give a static one with {_OPTION}"
 
 
+class Busybox(NamedTuple):
+    """A busybox.
+
+    Attributes:
+        content: The program.
+        name: Where it is from, for messages.
+    """
+
+    content: bytes
+    name: str
+
+
 def find_busybox(
     tree: Inode | None, architecture: str, given: bytes | None = None, search: str | None = None
-) -> bytes:
+) -> Busybox:
     """Return a static busybox for ``architecture``: the one that is given, the tree's, or the host's.
 
     Args:
@@ -48,12 +61,12 @@ def find_busybox(
         content, unfit = _examined(data, show(given), architecture)
         if unfit:
             raise SourceError(f"{show(given)} {unfit}; {_REMEDY}", given)
-        return content
+        return Busybox(content, show(given))
     refused = []
     for data, name in _candidates(tree, search):
         content, unfit = _examined(data, name, architecture)
         if not unfit:
-            return content
+            return Busybox(content, name)
         refused.append(f"{name} {unfit}")
     found = ", ".join(refused) or "neither the tree nor the host has one"
     raise SourceError(f"the guest needs a static busybox for {architecture}: {found}; {_REMEDY}")
@@ -63,7 +76,7 @@ def _candidates(tree: Inode | None, search: str | None) -> list[tuple[Data, str]
     found = []
     if tree is not None:
         files = TreeFiles(tree)
-        found += [(data, f"{files.name}, {show(p)},") for p in PLACES if (data := files.data(p)) is not None]
+        found += [(data, f"{files.name}, {show(p)}") for p in PLACES if (data := files.data(p)) is not None]
     for program in ("busybox", "busybox.static"):
         path = shutil.which(program, path=search)
         data = host_data(os.fsencode(path), _OPTION) if path else None

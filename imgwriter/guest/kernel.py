@@ -59,6 +59,7 @@ def find_kernel(
     toplevel: bytes | None = None,
     kernel: bytes | None = None,
     modules: bytes | None = None,
+    instead: str = "",
 ) -> Kernel:
     """Return the kernel to run: the one that is given, or else the tree's.
 
@@ -68,6 +69,7 @@ def find_kernel(
         kernel: Path of a kernel on the host.
         modules: Path of a directory on the host that holds its modules: ``.../lib/modules/VERSION``, or one
             in which that is.
+        instead: What else one can do where the tree has none, for the message.
 
     Raises:
         SourceError: There is none, or the modules are not its own.
@@ -79,7 +81,7 @@ def find_kernel(
     if not found:
         raise SourceError(
             "the tree has no kernel in boot, lib/modules or a NixOS system that the guest could run; install"
-            f" one, or {_REMEDY}"
+            f" one, {', or '.join(filter(None, (_REMEDY, instead)))}"
         )
     if modules is not None:
         best = max(found, key=lambda candidate: _order(candidate.version or ""))

@@ -14,5 +14,6 @@ So the scratch disk is only looked at, and the image is planned anew from trees 
 from __future__ import annotations
 
 from imgwriter.install.guest import Stages, run_installer
+from imgwriter.install.parts import find_parts
 
-__all__ = ["Stages", "run_installer"]
+__all__ = ["Stages", "find_parts", "run_installer"]

@@ -2,7 +2,7 @@
 
 ::
 
-    plan ── what the guest needs: kernel, modules, busybox ── refused before anything is written
+    plan ── find_parts: kernel, modules, busybox, QEMU ── refused before anything is written
          ── plan_scratch ── sink ──> scratch disk, a file without a name
          ── vm.run_guest ──> changed in place
          ── read back: tables, file systems, boot code ── plan_disk ──> the plan of the image
@@ -14,21 +14,20 @@ copied from it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from imgwriter import sink, spec_boot
 from imgwriter.bootloader.outcome import Change, Installed
-from imgwriter.disk import Partition, Role
+from imgwriter.disk import Partition
 from imgwriter.errors import FormatError, SourceError
 from imgwriter.examine.opening import Area, OpenedDisk, open_disk
 from imgwriter.extent import Patch, Volume
 from imgwriter.fat.reader import FileSystem as FatFileSystem
-from imgwriter.guest.busybox import find_busybox
-from imgwriter.guest.job import BOOT_LOADER_ENVIRONMENT, EARLIEST_CLOCK, Command, Job, Mount, shell
-from imgwriter.guest.kernel import find_kernel
+from imgwriter.guest.firmware import Firmware
+from imgwriter.guest.job import EARLIEST_CLOCK
+from imgwriter.guest.parts import Parts
 from imgwriter.guest.request import Drive, Flash, GuestRequest, GuestResult
 from imgwriter.guest.session import prepare
 from imgwriter.image_plan import ImagePlan, plan_disk, plan_scratch
@@ -41,11 +40,10 @@ from imgwriter.install.efi_variables import (
     read_variables,
     write_variables,
 )
-from imgwriter.install.firmware import Firmware, find_firmware
 from imgwriter.install.noise import Noise
+from imgwriter.install.parts import find_parts, job_of, places
 from imgwriter.sink.stream import unnamed
 from imgwriter.sources import spool_directory
-from imgwriter.spec import HostPath, ImageSpec
 from imgwriter.tables_reader import read_table
 from imgwriter.tree.inventory import Inode, Inventory
 from imgwriter.tree.rules import NANOSECOND
@@ -64,7 +62,8 @@ def run_installer(plan: ImagePlan, stages: Stages | None = None) -> ImagePlan:
     """Run the installer that the plan's request asks for, in a guest; return the plan of what it leaves.
 
     Args:
-        plan: As it is without a boot loader. Its trees are changed; do not use it any more.
+        plan: As it is without a boot loader, and with the guest's parts where they are found already. Its
+            trees are changed; do not use it any more.
         stages: Told of each stage.
 
     Raises:
@@ -76,15 +75,15 @@ def run_installer(plan: ImagePlan, stages: Stages | None = None) -> ImagePlan:
     tell = stages or (lambda stage: None)
     spec = plan.spec
     noise = Noise.parse(spec.installer_noise)
-    scratch = plan_scratch(spec, plan.trees)
-    guest = _guest_for(scratch)
-    with unnamed(spool_directory(spec)) as (fd, name), _flash(guest.firmware) as flash:
+    parts = find_parts(plan) if plan.parts is None else plan.parts
+    scratch = replace(plan_scratch(spec, plan.trees), parts=parts)
+    with unnamed(spool_directory(spec)) as (fd, name), _flash(parts.firmware) as flash:
         tell("scratch")
         sink.write_to(fd, scratch.volume(), name=name, workers=spec.workers or sink.WORKERS)
         path = _path_of(fd)
-        result = _run(guest.request(path, None if flash is None else _path_of(flash)), tell)
+        result = _run(_request(scratch, parts, path, flash), tell)
         tell("read back")
-        variables = _efi_variables(guest.firmware, flash)
+        variables = _efi_variables(parts.firmware, flash)
         disk = open_disk(
             path, "raw", sector_size=spec.sector_size if scratch.layout.scheme == "gpt" else None
         )
@@ -103,7 +102,7 @@ def run_installer(plan: ImagePlan, stages: Stages | None = None) -> ImagePlan:
     if not changes and not patches:
         warnings += ("the installer changed nothing on the disk; look at what it said with --json",)
     installed = replace(installed, patches=tuple(patches), changes=tuple(changes))
-    return plan_disk(spec, trees, warnings, installed)
+    return replace(plan_disk(spec, trees, warnings, installed), parts=parts)
 
 
 def _kept(plan: ImagePlan, warnings: tuple[str, ...], installed: Installed, volume: Volume) -> ImagePlan:
@@ -117,98 +116,21 @@ def _kept(plan: ImagePlan, warnings: tuple[str, ...], installed: Installed, volu
 # The guest
 
 
-class _Guest(NamedTuple):
-    """What a guest is made from, all of it found.
-
-    Attributes:
-        request: Makes its request from the paths of the scratch disk and of the flash, if there is one.
-        firmware: What it boots from, where EFI variables are kept.
-    """
-
-    request: Callable[[bytes, bytes | None], GuestRequest]
-    firmware: Firmware | None
-
-
-def _guest_for(plan: ImagePlan) -> _Guest:
-    """Find what the guest boots.
-
-    Raises:
-        SourceError: The kernel, its modules or busybox is missing.
-    """
-    spec = plan.spec
-    root = plan.trees["root"].root
-    kernel = find_kernel(
-        root,
-        toplevel=_path(spec.toplevel),
-        kernel=_path(spec.vm_kernel),
-        modules=_path(spec.vm_modules),
+def _request(scratch: ImagePlan, parts: Parts, path: bytes, flash: int | None) -> GuestRequest:
+    spec, firmware = scratch.spec, parts.firmware
+    return prepare(
+        job_of(scratch),
+        Drive(path, "raw", spec.sector_size),
+        parts.kernel,
+        parts.busybox.content,
+        modules=parts.modules,
+        memory=spec.mem_size * MiB,
+        accelerator=spec.accel,  # type: ignore[arg-type]  # the request was checked
+        timeout=spec.vm_timeout,
+        sandbox=spec.qemu_sandbox == "on",
+        qemu=os.fsencode(parts.qemu),
+        flash=None if firmware is None or flash is None else Flash(firmware.code, _path_of(flash)),
     )
-    busybox = find_busybox(root, kernel.architecture, _path(spec.vm_busybox))
-    job = job_of(plan)
-    firmware = None
-    if spec.touch_efi_vars:
-        firmware = find_firmware(kernel.architecture, _path(spec.efi_firmware), _path(spec.efi_variables))
-        if not is_blank(firmware.template):
-            read_variables(firmware.template)
-
-    def request(path: bytes, flash: bytes | None) -> GuestRequest:
-        return prepare(
-            job,
-            Drive(path, "raw", spec.sector_size),
-            kernel,
-            busybox,
-            memory=spec.mem_size * MiB,
-            accelerator=spec.accel,  # type: ignore[arg-type]  # the request was checked
-            timeout=spec.vm_timeout,
-            sandbox=spec.qemu_sandbox == "on",
-            qemu=_path(spec.vm_qemu),
-            flash=None if firmware is None or flash is None else Flash(firmware.code, flash),
-        )
-
-    # Modules are looked for here as well: before a scratch disk is written.
-    request(b"", None)
-    return _Guest(request, firmware)
-
-
-def job_of(plan: ImagePlan) -> Job:
-    """Return what the guest does on the plan's disk."""
-    spec = plan.spec
-    mounts = {role: _mount(plan, role, path) for role, path in _places(spec).items() if role in plan.trees}
-    return Job(
-        mounts.pop("root"),
-        tuple(_commands(spec)),
-        tuple(mounts.values()),
-        efi_variables=spec.touch_efi_vars,
-        clock=spec.time,
-    )
-
-
-def _places(spec: ImageSpec) -> Mapping[Role, bytes]:
-    """Return where each file system is in the running system, by role."""
-    return {"root": b"/", "esp": spec_boot.esp_mount(spec), "boot": os.fsencode(spec.boot_mount)}
-
-
-def _mount(plan: ImagePlan, role: Role, path: bytes) -> Mount:
-    partition = plan.layout.partition(role)
-    file_system = plan.file_system(partition)
-    fs_type = plan.spec.fs_type if role == "root" else "vfat"
-    uuid, label = ("", "") if file_system is None else (file_system.uuid, file_system.label)
-    return Mount(partition.number, fs_type, path, uuid, label, plan.layout.partuuid(partition) or "")
-
-
-def _commands(spec: ImageSpec) -> list[Command]:
-    commands = []
-    if spec.activate and spec.toplevel is not None:
-        commands.append(Command((f"{spec.toplevel}/activate",), "activate", required=False))
-    if spec.boot_command is not None:
-        commands.append(shell(spec.boot_command))
-    else:
-        commands.append(Command((spec_boot.SYSTEM_INSTALLER, "boot"), environment=BOOT_LOADER_ENVIRONMENT))
-    return commands
-
-
-def _path(given: HostPath | None) -> bytes | None:
-    return None if given is None else os.fsencode(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +200,7 @@ def _apply(plan: ImagePlan, disk: OpenedDisk, noise: Noise, run: _Run) -> list[C
     """Do to the plan's trees what the installer did to the scratch disk."""
     spec = plan.spec
     changes: list[Change] = []
-    for role, path in _places(spec).items():
+    for role, path in places(spec).items():
         if role not in plan.trees:
             continue
         tree, is_fat = _read_back(disk, plan.layout.partition(role))

@@ -94,7 +94,7 @@ def guests() -> tuple[kernel.Guest, ...]:
     require("qemu-system-x86_64")
     (file,) = folder.glob("boot/vmlinuz-*")
     found = find_kernel(None, kernel=bytes(file), modules=bytes(folder / "lib/modules"))
-    return kernel.guests(found, find_busybox(None, "x86_64"), run_guest, timeout=900.0)
+    return kernel.guests(found, find_busybox(None, "x86_64").content, run_guest, timeout=900.0)
 
 
 def nobody_wrote(comparison: Comparison) -> bool:

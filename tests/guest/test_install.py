@@ -230,11 +230,16 @@ def test_the_guests_own_image_is_kept_where_that_is_wanted(tree: Path, tmp_path:
 
 def test_nothing_is_run_on_a_dry_run(tree: Path, tmp_path: Path) -> None:
     said = document(tree, tmp_path / "o", *options(CASES[0], "--dry-run"))
+    guest = said["boot_loader"].pop("guest")
     assert said["boot_loader"] == {
         "name": "guest",
         "reason": "the boot command is run by the image's own shell",
         "installed": False,
     }
+    (kernel,) = tree.glob("boot/vmlinuz-*")
+    assert guest["kernel"] == f"the tree, boot/{kernel.name}"
+    assert guest["version"] == kernel.name.removeprefix("vmlinuz-")
+    assert "virtio_blk" in guest["modules"] and guest["qemu"] == shutil.which("qemu-system-x86_64")
     assert not (tmp_path / "o").exists()
 
 

@@ -66,7 +66,7 @@ def kernel(source: Path) -> Kernel:
 @pytest.fixture(scope="module")
 def busybox() -> bytes:
     require("busybox")
-    return find_busybox(None, "x86_64")
+    return find_busybox(None, "x86_64").content
 
 
 def _tree(top: Path, busybox: bytes) -> Path:

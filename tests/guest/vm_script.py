@@ -44,7 +44,7 @@ def main() -> int:
             signal.signal(number, stop)
     found = find_kernel(None, kernel=os.fsencode(kernel), modules=os.fsencode(modules))
     job = Job(Mount(0, "ext4"), (shell(command),))
-    busybox = find_busybox(None, found.architecture)
+    busybox = find_busybox(None, found.architecture).content
     request = prepare(job, Drive(os.fsencode(disk), container), found, busybox, timeout=120.0)
     try:
         run_guest(request, tell)

@@ -84,4 +84,4 @@ def _guests(request: Request) -> Sequence[kernel.Guest]:
     found = find_kernel(None, kernel=request.vm_kernel, modules=request.vm_modules)
     busybox = find_busybox(None, found.architecture, request.vm_busybox)
     timeout = request.vm_timeout or DEFAULT_VM_TIMEOUT
-    return kernel.guests(found, busybox, run_guest, timeout=timeout, qemu=request.vm_qemu)
+    return kernel.guests(found, busybox.content, run_guest, timeout=timeout, qemu=request.vm_qemu)

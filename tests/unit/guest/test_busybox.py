@@ -30,14 +30,18 @@ def host(tmp_path):
 
 def test_the_trees_own(host):
     root = tree({"bin": "usr/bin", "usr": {"bin": {"busybox": STATIC + b"tree"}}})
-    assert find_busybox(root, "x86_64", search=host(STATIC + b"host")) == STATIC + b"tree"
+    assert find_busybox(root, "x86_64", search=host(STATIC + b"host")) == (
+        STATIC + b"tree",
+        "the tree, bin/busybox",
+    )
 
 
 @pytest.mark.parametrize("unfit", [DYNAMIC, FOREIGN, b"#!/bin/sh"])
 def test_the_hosts_where_the_trees_does_not_fit(host, unfit):
     search = host(STATIC + b"host")
-    assert find_busybox(tree({"bin": {"busybox": unfit}}), "x86_64", search=search) == STATIC + b"host"
-    assert find_busybox(None, "x86_64", search=search) == STATIC + b"host"
+    hosts = (STATIC + b"host", os.path.join(search, "busybox"))
+    assert find_busybox(tree({"bin": {"busybox": unfit}}), "x86_64", search=search) == hosts
+    assert find_busybox(None, "x86_64", search=search) == hosts
 
 
 def test_none_that_fits(host):
@@ -45,7 +49,7 @@ def test_none_that_fits(host):
         find_busybox(tree({}), "x86_64", search=os.devnull)
     root = tree({"bin": {"busybox": FOREIGN}})
     with pytest.raises(
-        SourceError, match=r"bin/busybox, is for aarch64, .*busybox is not static; .*--vm-busybox"
+        SourceError, match=r"bin/busybox is for aarch64, .*busybox is not static; .*--vm-busybox"
     ):
         find_busybox(root, "x86_64", search=host(DYNAMIC))
 
@@ -61,4 +65,4 @@ def test_one_that_is_given_and_no_other(host):
             find_busybox(tree({"bin": {"busybox": STATIC}}), "x86_64", given, search)
         assert caught.value.path == given
     host(FOREIGN, "other")
-    assert find_busybox(None, "aarch64", given, search) == FOREIGN
+    assert find_busybox(None, "aarch64", given, search) == (FOREIGN, os.fsdecode(given))
