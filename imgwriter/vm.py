@@ -43,6 +43,7 @@ from imgwriter.guest.hearing import Progress, Shared, Status, Tail
 from imgwriter.guest.qemu import find_qemu
 from imgwriter.guest.request import GuestRequest, GuestResult
 from imgwriter.guest.verdict import Facts, verdict
+from imgwriter.guest.vmlinux import loadable
 from imgwriter.worker import may_fork
 
 PROBE_TIMEOUT = 20.0
@@ -72,6 +73,7 @@ def run_guest(request: GuestRequest, progress: Progress | None = None) -> GuestR
     Raises:
         GuestError: It could not be started, did not end in time, or did not do its job.
         SourceError: The kernel's file cannot be read.
+        FormatError: It is a zboot for 64-bit Arm, and damaged.
     """
     if request.accelerator == "auto":
         accelerator = "kvm" if _boots_with_kvm(request) else "tcg"
@@ -153,7 +155,7 @@ def _machine(request: GuestRequest, accelerator: str, probe: bool) -> Iterator[_
     program = find_qemu(request.architecture, request.qemu)
     with ExitStack() as stack:
         try:
-            kernel = _in_memory(stack, "kernel", request.kernel)
+            kernel = _in_memory(stack, "kernel", loadable(request, accelerator))
             initramfs = _in_memory(stack, "initramfs", Bytes(request.initramfs))
             ours, theirs = {}, {}
             for name in (*CHANNELS, "stderr"):

@@ -3,7 +3,8 @@
 ::
 
     0 e_ident  18 e_machine  32 e_phoff  40 e_shoff  54 e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx
-    program headers:  p_type, ...                         PT_INTERP: it wants a dynamic linker
+    program headers:  p_type, ..., p_offset, p_filesz     PT_INTERP: it wants a dynamic linker
+                                                          PT_NOTE: where a kernel says how it can be entered
     section headers:  sh_name, ..., sh_offset, sh_size    ".modinfo": what a module says of itself
 
 Spec: System V ABI, "Object Files". 64 bits, little-endian: what runs in the guests that there are. Every
@@ -22,9 +23,12 @@ MACHINES = {62: "x86_64", 183: "aarch64"}
 
 _HEADER = struct.Struct("<4s5B7x2HI3QI6H")
 _IDENTITY = (2, 1)  # ELFCLASS64, ELFDATA2LSB
-_PROGRAM = struct.Struct("<I52x")
-_SECTION = struct.Struct("<I20x2Q24x")
-_PT_INTERP = 3
+_PROGRAM = struct.Struct("<I4xQ16xQ8xQ")  # p_type, p_offset, p_filesz, p_align
+_SECTION = struct.Struct("<I20x2Q24x")  # sh_name, sh_offset, sh_size
+_NOTE = struct.Struct("<3I")  # namesz, descsz, type
+_PT_INTERP, _PT_NOTE = 3, 4
+_MAX_NOTES = 1 << 20
+"""Bytes of notes that are looked at: Debian's kernels have some hundred."""
 
 
 class Elf:
@@ -87,17 +91,41 @@ class Elf:
                 return self._bytes(*self._place(at))
         return b""
 
+    def notes(self) -> Iterator[tuple[bytes, int]]:
+        """Yield (name, type) of each note of the first segment that holds notes.
+
+        Raises:
+            FormatError: The segment lies outside the file.
+
+        Spec: System V ABI, "Note Section"; p_align says to what the parts of a note are padded.
+        """
+        for at in self._programs:
+            kind, offset, size, align = _PROGRAM.unpack_from(self._content, at)
+            if kind == _PT_NOTE:
+                segment = self._bytes(offset, min(size, _MAX_NOTES), "segment of notes", "p_offset")
+                yield from _notes(segment, 8 if align == 8 else 4)
+                return
+
     def _place(self, at: int) -> tuple[int, int]:
         _, offset, size = _SECTION.unpack_from(self._content, at)
         return offset, size
 
-    def _bytes(self, offset: int, size: int) -> bytes:
+    def _bytes(self, offset: int, size: int, what: str = "section", field: str = "sh_offset") -> bytes:
         if offset + size > len(self._content):
-            raise self._damaged(f"has a section of {size} bytes that does not lie in it", "sh_offset", offset)
+            raise self._damaged(f"has a {what} of {size} bytes that does not lie in it", field, offset)
         return self._content[offset : offset + size]
 
     def _damaged(self, how: str, where: str, offset: int) -> FormatError:
         return FormatError(f"{self._origin} {how}; get a whole copy of it", where, offset)
+
+
+def _notes(segment: bytes, alignment: int) -> Iterator[tuple[bytes, int]]:
+    at = 0
+    while at + _NOTE.size <= len(segment):
+        name_size, content_size, kind = _NOTE.unpack_from(segment, at)
+        at += _NOTE.size
+        yield segment[at : at + name_size].rstrip(b"\0"), kind
+        at += sum(-(-size // alignment) * alignment for size in (name_size, content_size))
 
 
 def strings(section: bytes) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,7 @@ from imgwriter.extent import Data
 from imgwriter.guest.elf import Elf
 from imgwriter.guest.files import Files, HostFiles, TreeFiles, host_data
 from imgwriter.guest.modules import ModuleDirectory
+from imgwriter.guest.vmlinux import ARM64_MAGIC, zboot
 from imgwriter.tree.inventory import Inode
 
 _HEAD = 64 << 10
@@ -190,7 +191,14 @@ def _identify(head: bytes, name: str) -> tuple[str, str | None]:
         protocol, flags = struct.unpack_from("<H", head, 0x206)[0], head[0x236]
         if protocol >= 0x20C and flags & 1:
             return "x86_64", _boot_protocol_version(head)
-    if head[0x38:0x3C] == b"ARM\x64":
+    if head[ARM64_MAGIC] == b"ARM\x64":
+        return "aarch64", None
+    packed = zboot(head)
+    if packed is not None and packed.machine == "aarch64":
+        if not packed.can_be_read:
+            raise SourceError(
+                f"{name} is compressed by {show(packed.compression)}, which is not read here; {_REMEDY}"
+            )
         return "aarch64", None
     if head.startswith(b"\x1f\x8b"):
         return "aarch64", None  # Image.gz: only arm64 kernels are compressed so

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 X86_64, AARCH64, RISCV = 62, 183, 243
-PT_LOAD, PT_INTERP = 1, 3
+PT_LOAD, PT_INTERP, PT_NOTE = 1, 3, 4
 SHT_PROGBITS, SHT_STRTAB = 1, 3
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from imgwriter.errors import FormatError
 from imgwriter.guest.elf import Elf, strings
-from tests.unit.guest.elves import AARCH64, PT_INTERP, PT_LOAD, RISCV, X86_64, elf, module
+from tests.unit.guest.elves import AARCH64, PT_INTERP, PT_LOAD, PT_NOTE, RISCV, X86_64, elf, module
+from tests.unit.guest.kernels import note, vmlinux
 
 
 @pytest.mark.parametrize(("machine", "name"), [(X86_64, "x86_64"), (AARCH64, "aarch64"), (RISCV, None)])
@@ -36,6 +37,42 @@ def test_section():
 def test_strings():
     said = list(strings(b"depends=a,b\0\0\0no value\0alias=x=y\0odd=\xff\0"))
     assert said == [("depends", "a,b"), ("alias", "x=y"), ("odd", "\\xff")]
+
+
+@pytest.mark.parametrize("align", [4, 8])
+def test_notes(align):
+    segment = (
+        note(b"GNU\0", 3, bytes(20), align) + note(b"Linux\0", 0x100, b"\1", align) + note(padding=align)
+    )
+    read = Elf(vmlinux(segment, align=align), "it")
+    assert list(read.notes()) == [(b"GNU", 3), (b"Linux", 0x100), (b"Xen", 18)]
+    assert list(Elf(elf(programs=(PT_LOAD,)), "it").notes()) == []
+
+
+@pytest.mark.parametrize(("length", "count"), [(11, 0), (12, 1), (23, 1), (24, 2)])
+def test_notes_end_with_their_segment(length, count):
+    """A note without a name and content is 12 bytes; what is less is none."""
+    assert list(Elf(vmlinux(bytes(length)), "it").notes()) == [(b"", 0)] * count
+
+
+@pytest.mark.parametrize("field", [0, 4])
+def test_a_note_that_says_that_it_is_huge_is_the_last(field):
+    segment = bytearray(note(b"GNU\0", 3) + note())
+    struct.pack_into("<I", segment, field, 0xFFFFFFFF)
+    assert [kind for _, kind in Elf(vmlinux(bytes(segment)), "it").notes()] == [3]
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_notes_lie_in_the_file(excess):
+    content = bytearray(vmlinux())
+    struct.pack_into("<Q", content, 64 + 56 + 32, len(note()) + excess)  # p_filesz
+    read = Elf(bytes(content), "it")
+    if not excess:
+        assert list(read.notes()) == [(b"Xen", 18)]
+        return
+    with pytest.raises(FormatError, match="segment of notes") as caught:
+        list(read.notes())
+    assert caught.value.where == "p_offset"
 
 
 @pytest.mark.parametrize(
@@ -77,12 +114,13 @@ def test_tables_and_sections_lie_in_the_file(at, form, value, where):
 
 @given(st.binary(max_size=400), st.integers(0, 399))
 def test_damage_is_a_format_error(noise, at):
-    whole = elf(programs=(PT_LOAD,), modinfo=b"name=it\0")
+    whole = elf(programs=(PT_LOAD, PT_NOTE), modinfo=b"name=it\0")
     content = whole[:at] + noise + whole[at + len(noise) :]
     try:
         read = Elf(content, "it")
         assert len(read.section(b".modinfo")) <= len(content)
         assert read.is_static in (True, False)
+        assert all(len(name) <= len(content) for name, _ in read.notes())
     except FormatError as error:
         assert error.where and error.offset is not None
 

@@ -10,6 +10,7 @@ from imgwriter.errors import SourceError
 from imgwriter.guest.kernel import find_kernel
 from imgwriter.guest.modules import select
 from tests.unit.guest.elves import AARCH64, RISCV, X86_64, arm64_image, bzimage, elf, module
+from tests.unit.guest.kernels import sized, zboot_kernel
 from tests.unit.tree.graph import at, tree
 
 V9, V10 = "6.9.1-amd64", "6.10.1-amd64"
@@ -154,6 +155,8 @@ def test_paths_of_the_host_that_lead_to_nothing(host):
         elf(RISCV),
         b"\x7fELF",
         bytes(65536),
+        zboot_kernel(b"payload", machine=0x8664),
+        zboot_kernel(b"payload", machine=0x5064),  # RISC-V
     ],
 )
 def test_what_is_no_kernel_for_a_guest(host, content):
@@ -171,11 +174,23 @@ def test_what_is_no_kernel_for_a_guest(host, content):
         (elf(AARCH64, programs=(1,)), "aarch64"),
         (arm64_image(), "aarch64"),
         (b"\x1f\x8b\x08" + bytes(100), "aarch64"),
+        (zboot_kernel(b"payload"), "aarch64"),
+        (zboot_kernel(sized(b"payload", 7), b"zstd22"), "aarch64"),
     ],
 )
 def test_architecture(host, content, architecture):
     (host / "it").write_bytes(content)
     assert find_kernel(None, kernel=os.fsencode(host / "it")).architecture == architecture
+
+
+@pytest.mark.parametrize("compression", [b"lz4", b"lzo", b"", b"\x1b[1m"])
+def test_a_zboot_that_nothing_here_unpacks(host, compression):
+    (host / "it").write_bytes(zboot_kernel(sized(b"payload", 7), compression))
+    with pytest.raises(
+        SourceError, match=r"is compressed by .*, which is not read here; .* --vm-kernel"
+    ) as caught:
+        find_kernel(None, kernel=os.fsencode(host / "it"))
+    assert "\x1b" not in str(caught.value)
 
 
 @pytest.mark.parametrize("version", ["x" * 65, "", "²"])
