@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from imgwriter.container import one_of
@@ -37,6 +37,15 @@ EFI_VARIABLE_TABLES = ("hybrid", "efi", "efixbootldr", "legacy+gpt")
 
 MIN_MEMORY = 64
 """MiB: a kernel, its initramfs and busybox."""
+
+_FIRMWARE_FIELDS = ("efi_firmware", "efi_variables")
+_GUEST_FIELDS = (
+    "vm_kernel", "vm_modules", "vm_busybox", "vm_qemu", "vm_timeout", "accel", "qemu_sandbox", "mem_size",
+    *_FIRMWARE_FIELDS,
+)  # fmt: skip
+"""What says how a guest is run, and nothing else."""
+
+_NO_GUEST = "no guest is run for this image; leave it out, or give a boot command or a NixOS system"
 
 SYSTEM_INSTALLER = "/nix/var/nix/profiles/system/bin/switch-to-configuration"
 """What installs the boot loader of a NixOS; run with the word "boot"."""
@@ -196,7 +205,7 @@ def _check_paths(spec: ImageSpec) -> None:
 
 def _need_guest(spec: ImageSpec) -> None:
     _refuse(
-        "no guest is run for this image; leave it out, or give a boot command or a NixOS system",
+        _NO_GUEST,
         {
             "an activation": spec.activate,
             "leave to keep the guest's image": spec.keep_guest_image,
@@ -204,6 +213,33 @@ def _need_guest(spec: ImageSpec) -> None:
             "a list of what an installer leaves behind": spec.installer_noise != "default",
         },
     )
+
+
+def refuse_unused(spec: ImageSpec, options: Collection[str]) -> None:
+    """Refuse what was said on a command line of a guest that is not run.
+
+    A spec file may say it all the same: one file serves several builds, and Nix always says how much memory.
+
+    Args:
+        spec: The whole request.
+        options: Which of its fields the command line gave.
+
+    Raises:
+        SpecError: One of them has no effect.
+    """
+    if choose(spec).loader != GUEST:
+        given = [name for name in _GUEST_FIELDS if name in options]
+        _refuse(_NO_GUEST, {_option(name): True for name in given})
+    if not spec.touch_efi_vars:
+        given = [name for name in _FIRMWARE_FIELDS if name in options]
+        _refuse(
+            "no EFI variables are kept; leave it out, or add --touch-efi-vars",
+            {_option(name): True for name in given},
+        )
+
+
+def _option(field: str) -> str:
+    return "--" + field.replace("_", "-")
 
 
 def _refuse(reason: str, settings: Mapping[str, object]) -> None:

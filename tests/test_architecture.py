@@ -103,6 +103,7 @@ LAZY = {
     ("commands.build", "imgwriter.build"): "construct, pyfatfs, all the planning: --version needs none",
     ("commands.build", "imgwriter.report"): "with build",
     ("commands.build", "imgwriter.spec"): "dataclasses: 20 ms that --version does without",
+    ("commands.build", "imgwriter.spec_boot"): "the same",
     ("commands.build", "imgwriter.spec_file"): "tomllib and json: only where a file is given",
     ("commands.cat", "imgwriter.examine.contents"): "the readers, only for commands that look into an image",
     ("commands.cat", "imgwriter.sink"): "for cat; other commands import it with build",

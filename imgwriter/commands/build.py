@@ -91,9 +91,10 @@ def to_spec(arguments: argparse.Namespace, environ: dict[str, str]) -> ImageSpec
         environ: The environment; SOURCE_DATE_EPOCH is all that is looked at.
 
     Raises:
-        SpecError: The request contradicts itself, or SOURCE_DATE_EPOCH is no time.
+        SpecError: The request contradicts itself, an option has no effect, or SOURCE_DATE_EPOCH is no time.
         SourceError: The spec file cannot be read.
     """
+    from imgwriter import spec_boot
     from imgwriter.spec import Content, ImageSpec  # dataclasses and uuid are not needed for --version
 
     names = ImageSpec.__dataclass_fields__
@@ -109,7 +110,9 @@ def to_spec(arguments: argparse.Namespace, environ: dict[str, str]) -> ImageSpec
         from imgwriter.spec_file import read_fields
 
         fields |= read_fields(arguments.spec_file)
-    return ImageSpec(**(fields | given))
+    spec = ImageSpec(**(fields | given))
+    spec_boot.refuse_unused(spec, given)
+    return spec
 
 
 def _by_number(pairs: Sequence[tuple[int, UUID]]) -> dict[int, UUID]:

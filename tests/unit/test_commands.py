@@ -173,3 +173,43 @@ def test_every_field_of_the_spec_has_an_option_and_a_line_in_the_documentation()
     # those who come from make-disk-image.nix with a file, to be told.
     singular = {name[:-1] if name.endswith("s") and name not in names else name for name in fields}
     assert singular - names == {"--clamp", "--post-vm", "--deterministic"}
+
+
+GUEST_OPTIONS = (
+    ("--vm-kernel", "k"),
+    ("--vm-modules", "m"),
+    ("--vm-busybox", "b"),
+    ("--vm-qemu", "q"),
+    ("--vm-timeout", "600"),
+    ("--accel", "tcg"),
+    ("--qemu-sandbox", "on"),
+    ("--mem-size", "1024"),
+)
+FIRMWARE_OPTIONS = (("--efi-firmware", "f"), ("--efi-variables", "v"))
+
+
+@pytest.mark.parametrize(("option", "value"), [*GUEST_OPTIONS, *FIRMWARE_OPTIONS])
+@pytest.mark.parametrize("loader", [(), ("--boot-loader", "grub-bios")])
+def test_an_option_of_a_guest_that_is_not_run_is_refused(
+    option: str, value: str, loader: tuple[str, ...], tmp_path: Path
+) -> None:
+    """On a command line it was meant; in a file it may be for another build."""
+    with pytest.raises(SpecError, match=f"^{option} is given, but no guest is run for this image"):
+        spec(*loader, option, value)
+    field = option.removeprefix("--").replace("-", "_")
+    said = value if value.isdigit() else f'"{value}"'
+    (tmp_path / "spec.toml").write_text(f'{field} = {said}\ntrees = ["t"]\n')
+    spec(str(tmp_path / "spec.toml"), *loader)
+
+
+@pytest.mark.parametrize(("option", "value"), GUEST_OPTIONS)
+def test_an_option_of_a_guest_that_is_run(option: str, value: str) -> None:
+    assert spec("--boot-command", "true", option, value).boot_choice.loader == "guest"
+
+
+@pytest.mark.parametrize(("option", "value"), FIRMWARE_OPTIONS)
+def test_firmware_is_for_efi_variables_alone(option: str, value: str) -> None:
+    words = ("--boot-command", "true", "--partition-table", "efi", option, value)
+    with pytest.raises(SpecError, match=f"^{option} is given, but no EFI variables .* --touch-efi-vars$"):
+        spec(*words)
+    assert spec(*words, "--touch-efi-vars").touch_efi_vars
