@@ -36,7 +36,7 @@ from imgwriter.examine.names import check_names
 from imgwriter.extent import Bytes, Data, Extent, Volume
 from imgwriter.filedata import PACK_LIMIT, Part, pack
 from imgwriter.tree.inventory import Inode, Inventory
-from imgwriter.tree.tar_member import LINK
+from imgwriter.tree.tar_header import LINK
 from imgwriter.tree.tar_source import BLOCK
 from imgwriter.units import align_down, align_up
 

@@ -24,20 +24,10 @@ from urllib.parse import quote_from_bytes
 from imgwriter.tree import posix_acl
 from imgwriter.tree.inventory import Inode, Run
 from imgwriter.tree.rules import NANOSECOND
-from imgwriter.tree.tar_member import (
-    ACLS,
-    BLOCK_DEVICE,
-    CHARACTER,
-    DIRECTORY,
-    FIFO,
-    LIBARCHIVE_XATTR,
-    LINK,
-    REGULAR,
-    SPARSE,
-    SYMLINK,
-    XATTR,
-)
+from imgwriter.tree.tar_header import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, LINK, REGULAR, SYMLINK
+from imgwriter.tree.tar_records import LIBARCHIVE_XATTR, SPARSE, XATTR
 from imgwriter.tree.tar_source import BLOCK
+from imgwriter.tree.tar_xattrs import ACLS
 from imgwriter.units import align_up
 
 _USTAR = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12x")

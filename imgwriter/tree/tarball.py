@@ -3,8 +3,8 @@
 ::
 
     tar_source ──> tar_member.Reader ──> Member ──> the tree ──> root Inode
-    (file, pipe,   (headers, PAX, GNU)   (a value)  (names, links, duplicates: here)
-     compressed)
+    (file, pipe,   (tar_header, _records, (a value)  (names, links, duplicates: here;
+     compressed)    _sparse)                          tar_xattrs)
 
 How names become places:
 
@@ -39,7 +39,8 @@ from imgwriter.tree.holes import Holes
 from imgwriter.tree.inventory import NO_XATTRS, Inode
 from imgwriter.tree.lookup import Lookup, kind, made_directory
 from imgwriter.tree.rules import SourceRules
-from imgwriter.tree.tar_member import (
+from imgwriter.tree.tar_errors import MalformedError, NumberlessError
+from imgwriter.tree.tar_header import (
     BLOCK_DEVICE,
     CHARACTER,
     DIRECTORY,
@@ -47,16 +48,12 @@ from imgwriter.tree.tar_member import (
     LINK,
     REGULAR,
     SYMLINK,
-    MalformedError,
-    Member,
-    NumberlessError,
-    Reader,
-    Records,
-    acl_records,
     check_target,
-    xattrs,
 )
+from imgwriter.tree.tar_member import Member, Reader
+from imgwriter.tree.tar_records import Records
 from imgwriter.tree.tar_source import STANDARD_INPUT, TarSource, open_source
+from imgwriter.tree.tar_xattrs import acl_records, xattrs
 
 _TYPES = {
     REGULAR: stat.S_IFREG,
