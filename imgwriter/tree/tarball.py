@@ -3,8 +3,9 @@
 ::
 
     tar_source ──> tar_member.Reader ──> Member ──> the tree ──> root Inode
-    (file, pipe,   (tar_header, _records, (a value)  (names, links, duplicates: here;
-     compressed)    _sparse)                          tar_xattrs)
+    (file, pipe,   (tar_header,          (a value)  (names, links, duplicates: here;
+     compressed)    tar_records,                     tar_xattrs)
+                    tar_sparse)
 
 How names become places:
 
