@@ -40,14 +40,16 @@ from imgwriter.errors import GuestError, show
 from imgwriter.extent import Buffer, Bytes, Data
 from imgwriter.guest.command import CHANNELS, command
 from imgwriter.guest.hearing import Progress, Shared, Status, Tail
+from imgwriter.guest.kvm import makes_a_machine
 from imgwriter.guest.qemu import find_qemu
 from imgwriter.guest.request import GuestRequest, GuestResult
 from imgwriter.guest.verdict import Facts, verdict
 from imgwriter.guest.vmlinux import loadable
 from imgwriter.worker import may_fork
 
-PROBE_TIMEOUT = 20.0
-"""Seconds in which a guest has to answer under KVM for it to be used. One that works takes 1 or 2."""
+PROBE_TIMEOUT = 5.0
+"""Seconds in which a guest has to answer under KVM for it to be used. One that works takes 1 or 2, on a busy
+host twice that; software, which is taken otherwise, is as good and takes 3."""
 
 GRACE = 10.0
 """Seconds for QEMU to end after the guest did, and for its last words to come."""
@@ -84,7 +86,7 @@ def run_guest(request: GuestRequest, progress: Progress | None = None) -> GuestR
 
 def _boots_with_kvm(request: GuestRequest) -> bool:
     """Tell whether a guest boots with KVM: that /dev/kvm is there and makes a machine says too little."""
-    if os.uname().machine != request.architecture or not os.access("/dev/kvm", os.R_OK | os.W_OK):
+    if os.uname().machine != request.architecture or not makes_a_machine():
         return False
     with suppress(GuestError):
         _run(replace(request, drives=(), timeout=PROBE_TIMEOUT), "kvm", None, probe=True)
