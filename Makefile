@@ -12,7 +12,7 @@ FURTHER := $(foreach v,3.12 3.13,$(if $(shell scripts/find-python $(v)),$(v)))
 
 # The judges, and what builds their material. No compiler is among them.
 PACKAGES := e2fsprogs gdisk parted fdisk dosfstools mtools xfsprogs btrfs-progs acl attr libcap2-bin \
-            qemu-system-x86 qemu-system-arm qemu-utils qemu-user-static busybox-static mmdebstrap uidmap zstd xz-utils libarchive-tools \
+            qemu-system-x86 qemu-system-arm qemu-utils qemu-user-static busybox-static mmdebstrap uidmap zstd xz-utils lz4 libarchive-tools \
             genext2fs bmap-tools git rsync nix-bin chromium ovmf qemu-efi-aarch64 grub-common grub-pc-bin grub-efi-amd64-bin sleuthkit
 
 .PHONY: help demo setup lint types test test-further format bench clean

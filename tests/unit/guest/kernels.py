@@ -37,9 +37,16 @@ def sized(compressed: bytes, size: int) -> bytes:
     return compressed + struct.pack("<I", size)
 
 
-def x86_kernel(payload: bytes, *, before: int = 0x40, after: int = 0x80, protocol: int = 0x20F) -> bytes:
-    """Return a bzImage: setup, code, the payload, code."""
-    image = bytearray(bzimage(protocol=protocol)[:SETUP])
+def x86_kernel(
+    payload: bytes,
+    *,
+    before: int = 0x40,
+    after: int = 0x80,
+    protocol: int = 0x20F,
+    version: str = "6.1.0-9-amd64",
+) -> bytes:
+    """Return a bzImage: setup, code, the payload, code. The code is none that would run."""
+    image = bytearray(bzimage(version, protocol=protocol)[:SETUP])
     image[0x1F1] = SETUP // 512 - 1  # setup_sects
     struct.pack_into("<2I", image, 0x248, before, len(payload))  # payload_offset, payload_length
     return bytes(image) + b"\x90" * before + payload + b"\xcc" * after
