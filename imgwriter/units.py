@@ -66,5 +66,14 @@ def format_size(size: int) -> str:
     return f"{size:,} B"
 
 
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """Return a number with what it counts, in the right form; the plural is the singular with s by default.
+
+    >>> counted(1, "file"), counted(1234, "file"), counted(0, "entry", "entries")
+    ('1 file', '1,234 files', '0 entries')
+    """
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
 def _below(name: str) -> str:
     return {"TiB": "GiB", "GiB": "MiB", "MiB": "KiB"}[name]

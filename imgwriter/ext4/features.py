@@ -219,7 +219,7 @@ def parse(fs_type: str, text: str = "") -> Features:
             if word[0] not in "^-":
                 raise SpecError(f"feature {name} is not written: {REFUSED[name]}; leave it out")
         elif name and name not in NAMES:
-            raise SpecError(f"unknown feature {name!r}; known are {', '.join(NAMES)}")
+            raise SpecError(f"unknown feature {name!r}; use those of {', '.join(NAMES)}")
         elif name and word[0] in "^-":
             names = [n for n in names if n != name]
         elif name and name not in names:
@@ -248,12 +248,18 @@ def refusals(features: Features) -> list[str]:
     ones of the other two words are no reason: who only reads may do so without knowing them (super.rst).
     """
     found = [f"{name} ({why})" for name, (flag, why) in NOT_READ.items() if features.has(flag)]
+    return found + [f"{name} (not known)" for name in unknown(features.incompat)]
+
+
+def unknown(word: Flag) -> list[str]:
+    """Return what e2fsprogs calls the flags of a feature word that have no name here."""
     named = 0
     for flag in (*READ.values(), *(flag for flag, _ in NOT_READ.values())):
-        if isinstance(flag, Incompat):
+        if type(flag) is type(word):
             named |= int(flag)
-    unknown = int(features.incompat) & ~named
-    return found + [f"FEATURE_I{bit} (not known)" for bit in range(32) if unknown >> bit & 1]
+    letter = {Compat: "C", Incompat: "I", RoCompat: "R"}[type(word)]
+    bits = int(word) & ~named
+    return [f"FEATURE_{letter}{bit}" for bit in range(32) if bits >> bit & 1]
 
 
 _NEEDS = (
@@ -270,6 +276,8 @@ def _check(features: Features) -> None:
         if features.has(NAMES[name]) and not features.has(NAMES[needed]):
             raise SpecError(f"feature {name} needs {needed}; add {needed} or leave off {name}")
     if not features.has(Incompat.FILETYPE):
-        raise SpecError("feature filetype cannot be left off: every kernel since 2.2 expects it")
+        raise SpecError("feature filetype cannot be left off: every kernel since 2.2 expects it; leave it on")
     if not features.has(RoCompat.LARGE_FILE):
-        raise SpecError("feature large_file cannot be left off: the resize inode is larger than 2 GiB")
+        raise SpecError(
+            "feature large_file cannot be left off: the resize inode is larger than 2 GiB; leave it on"
+        )

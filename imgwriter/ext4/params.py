@@ -7,7 +7,7 @@ from functools import cached_property
 
 from imgwriter.errors import SpecError
 from imgwriter.ext4 import features as f
-from imgwriter.units import MiB, TiB
+from imgwriter.units import MiB, TiB, counted
 
 BLOCK_SIZES = (1024, 2048, 4096)
 FS_TYPES = ("ext4", "ext3", "ext2")
@@ -50,21 +50,36 @@ class Parameters:
 
     def __post_init__(self) -> None:
         if self.fs_type not in FS_TYPES:
-            raise SpecError(f"file system type {self.fs_type!r} is not one of {', '.join(FS_TYPES)}")
+            raise SpecError(
+                f"file system type {self.fs_type!r} is not made; use one of {', '.join(FS_TYPES)}"
+            )
         if self.block_size not in BLOCK_SIZES:
-            raise SpecError(f"block size {self.block_size} is not 1024, 2048 or 4096 bytes")
+            raise SpecError(
+                f"a block size of {self.block_size} is not possible; use 1024, 2048 or 4096 bytes"
+            )
         if len(self.label) > 16:
-            raise SpecError(f"label of {len(self.label)} bytes is too long: ext4 has room for 16")
+            raise SpecError(
+                f"a label of {len(self.label)} bytes is too long: ext4 has room for 16; shorten it"
+            )
         if b"\0" in self.label:
-            raise SpecError("a label cannot hold a NUL byte")
+            raise SpecError("a label cannot hold a NUL byte; leave it out")
         if len(self.uuid) != 16 or len(self.hash_seed) != 16:
-            raise SpecError("uuid and hash seed are 16 bytes each")
+            uuid, seed = len(self.uuid), len(self.hash_seed)
+            raise SpecError(f"uuid and hash seed have {uuid} and {seed} bytes; give 16 of each")
         if not 0 <= self.time < TIME_END:
-            raise SpecError(f"time {self.time} is outside 0..{TIME_END - 1} (the year 2446)")
+            raise SpecError(
+                f"ext4 cannot say the time {self.time}; give one from 0 to {TIME_END - 1} (the year 2446)"
+            )
         if self.inodes is not None and not 1 <= self.inodes < 1 << 32:
-            raise SpecError(f"{self.inodes:,} inodes are outside 1..{(1 << 32) - 1:,}")
+            most = (1 << 32) - 1
+            raise SpecError(
+                f"{counted(self.inodes, 'inode')} cannot be made; give a number from 1 to {most:,}"
+            )
         if self.inode_ratio is not None and not 1024 <= self.inode_ratio <= 64 * MiB:
-            raise SpecError(f"inode ratio {self.inode_ratio} is outside 1,024..{64 * MiB:,} bytes per inode")
+            raise SpecError(
+                f"an inode ratio of {self.inode_ratio:,} is not possible; give one from 1,024 to {64 * MiB:,}"
+                " bytes per inode"
+            )
         f.parse(self.fs_type, self.features)  # refuses here what cannot be
 
     @cached_property

@@ -113,7 +113,7 @@ def read_superblock(device: Device, verify: bool) -> SuperblockValues:
 
 
 def superblock_values(
-    content: bytes, offset: int, place: int, available: int, verify: bool
+    content: bytes, offset: int, place: int, available: int, verify: bool, *, any_features: bool = False
 ) -> SuperblockValues:
     """Check a superblock, the primary or a backup, and return what it says.
 
@@ -123,6 +123,7 @@ def superblock_values(
         place: Where the superblock is, from there.
         available: Bytes that the file system may have.
         verify: Check its checksum too.
+        any_features: Take it also with features that are not read, for who does not look at what they change.
 
     Raises:
         FormatError: It is none, it is damaged, or it has a feature that is not read.
@@ -139,7 +140,7 @@ def superblock_values(
         )
         raise FormatError(message, f"{_WHERE}, s_rev_level", at)
     features = features_of(raw)
-    if refused := f.refusals(features):
+    if not any_features and (refused := f.refusals(features)):
         message = (
             f"the file system has features that are not read: {', '.join(refused)}; make an image without"
         )
@@ -188,6 +189,12 @@ def _values(raw: Mapping[str, Any], features: f.Features, size: int, at: int) ->
     blocks = raw["s_blocks_count_lo"] | (raw["s_blocks_count_hi"] << 32 if wide else 0)
     first, per_group, inodes = raw["s_first_data_block"], raw["s_blocks_per_group"], raw["s_inodes_per_group"]
     _within(at, "s_first_data_block", first, 0, 1)
+    if blocks > size // block_size:
+        message = (
+            f"s_blocks_count is {blocks:,}, and {size // block_size:,} blocks of {block_size:,} bytes are"
+        )
+        message += " there; get the whole of the image, or make its partition as large"
+        raise FormatError(message, f"{_WHERE}, s_blocks_count", at)
     _within(at, "s_blocks_count", blocks, first + 1, size // block_size)
     _within(at, "s_blocks_per_group", per_group, 1, 8 * block_size * (cluster_size // block_size))
     _within(at, "s_inodes_per_group", inodes, 1, 8 * block_size)
