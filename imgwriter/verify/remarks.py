@@ -9,6 +9,7 @@ import re
 from collections import Counter
 
 from imgwriter.findings import Finding
+from imgwriter.units import counted
 from imgwriter.verify.values import Result
 
 MOST_ALIKE = 100
@@ -22,10 +23,15 @@ class Remarks:
 
     Args:
         section: Of the specification, where a remark has none of its own.
+
+    Attributes:
+        end: Where the bytes that there are end, where that was said already: what is read as zeros behind it
+            is no remark's. None where nothing is missing.
     """
 
     def __init__(self, section: str) -> None:
         self.section = section
+        self.end: int | None = None
         self._findings: list[Finding] = []
         self._notes: list[Finding] = []
         self._seen: Counter[tuple[bool, str, str]] = Counter()
@@ -59,6 +65,8 @@ class Remarks:
         )
 
     def _add(self, damage: bool, remark: Finding) -> None:
+        if self.end is not None and remark.offset >= self.end:
+            return
         key = damage, _NUMBER.sub("", remark.field), remark.section
         self._seen[key] += 1
         if self._seen[key] <= MOST_ALIKE:
@@ -69,7 +77,7 @@ class Remarks:
     def _counted(self, damage: bool, word: str) -> list[Finding]:
         return [
             remark._replace(
-                found=f"{remark.found}; the last of {self._seen[key] - MOST_ALIKE:,} {word}s more"
+                found=f"{remark.found}; the last of {counted(self._seen[key] - MOST_ALIKE, word)} more"
             )
             for key, remark in self._last.items()
             if key[0] is damage

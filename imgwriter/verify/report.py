@@ -8,7 +8,7 @@ from typing import Any
 
 from imgwriter.errors import show
 from imgwriter.findings import Finding
-from imgwriter.units import format_size
+from imgwriter.units import counted, format_size
 from imgwriter.verify.image import Layer, Report
 
 SCHEMA = 1
@@ -33,8 +33,8 @@ def text(report: Report) -> str:
 def summary(report: Report) -> str:
     """Return the last line."""
     if not report.findings:
-        return "no findings" + (f", {_counted(report.notes, 'note')}" if report.notes else "")
-    return f"{_counted(report.findings, 'finding')}, {_counted(report.notes, 'note')}"
+        return "no findings" + (f", {counted(report.notes, 'note')}" if report.notes else "")
+    return f"{counted(report.findings, 'finding')}, {counted(report.notes, 'note')}"
 
 
 def document(report: Report, version: str) -> dict[str, Any]:
@@ -76,7 +76,3 @@ def _remarks(layer: Layer, remarks: tuple[Finding, ...], prefix: str) -> Iterato
 def _title(layer: Layer) -> str:
     kind = _KINDS.get(layer.kind, layer.kind)
     return f"{layer.name} ({kind})" if kind else layer.name
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"

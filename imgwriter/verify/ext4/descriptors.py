@@ -163,14 +163,21 @@ def claim_tables(subject: Subject) -> None:
         start, stop = own_range(sb, group)
         if start < stop:
             runs.append((start, min(stop, sb.blocks)))
-        for first, length in (
-            (descriptor.block_bitmap, 1),
-            (descriptor.inode_bitmap, 1),
-            (descriptor.inode_table, subject.table_blocks),
+            _miss(subject, runs[-1], f"the superblock and descriptors in group {group:,}")
+        for what, first, length in (
+            ("block bitmap", descriptor.block_bitmap, 1),
+            ("inode bitmap", descriptor.inode_bitmap, 1),
+            ("inode table", descriptor.inode_table, subject.table_blocks),
         ):
             if first:
                 runs.append((first, first + length))
+                _miss(subject, runs[-1], f"the {what} of group {group:,}")
     if sb.features.has(f.Incompat.MMP) and sb.is_block(int(sb.fields["s_mmp_block"])):
         block = int(sb.fields["s_mmp_block"])
         runs.append((block, block + 1))
     subject.usage.add(OF_THE_FILE_SYSTEM, runs)
+
+
+def _miss(subject: Subject, run: tuple[int, int], owner: str) -> None:
+    if subject.cut is not None:
+        subject.cut.miss(*run, owner)

@@ -59,7 +59,7 @@ class DirectoryPass:
         for done, directory in enumerate(directories, 1):
             if directory.mapping is None:
                 self._inline(directory)
-            else:
+            elif self._subject.has_runs(directory.mapping.runs):
                 self._in_blocks(directory.inode, directory.mapping)
             progress(done)
 

@@ -87,6 +87,9 @@ class ExtentWalk:
             self.mapping.whole = False
             return
         self.mapping.runs.append((block, block + 1))
+        if not subject.has_block(block):
+            self.mapping.whole = False
+            return
         if not subject.first_read(block):
             self._find("ei_leaf", offset, "a block with one use", f"block {block:,}, which has another")
             self.mapping.whole = False

@@ -47,6 +47,9 @@ class BlockMapWalk:
             self._outside(block, 1, parent)
             return
         self.mapping.runs.append((block, block + 1))
+        if not subject.has_block(block):
+            self.mapping.whole = False
+            return
         if not subject.first_read(block):
             self._find(parent, "a block with one use", f"block {block:,}, which has another")
             self.mapping.whole = False

@@ -88,7 +88,8 @@ class InodePass:
             for number, offset, content in self._initialised(group):
                 self._inode(number, offset, content)
             progress(group)
-        self._attributes.verify_counts()
+        if self._subject.cut is None:
+            self._attributes.verify_counts()
 
     def _initialised(self, group: int) -> Iterator[tuple[int, int, bytes]]:
         """Yield (number, offset, bytes) of a group's inodes that are not all zeros."""
@@ -184,6 +185,8 @@ class InodePass:
         if inode.kind == stat.S_IFDIR:
             self.directories.append(Directory(inode, mapping, b""))
             self._directory_size(inode, mapping)
+        elif not self._subject.has_runs(mapping.runs):
+            self._file_size(inode, mapping)
         elif inode.kind == stat.S_IFLNK:
             block_size = self._subject.superblock.block_size
             content = b"".join(self._read(mapping, div_ceil(min(inode.size, block_size), block_size)))
@@ -214,6 +217,7 @@ class InodePass:
             if inode.extents
             else BlockMapWalk(self._subject, inode).mapping
         )
+        self._missing(inode, mapping)
         if inode.number == EXT4_BAD_INO:
             if mapping.runs:
                 found = f"{sum(p.length for p in mapping.pieces):,} bad blocks"
@@ -229,8 +233,17 @@ class InodePass:
             self._i_blocks(inode, clusters, elsewhere)
         return mapping
 
+    def _missing(self, inode: Record, mapping: Mapping) -> None:
+        """Note an inode that has blocks behind the end of a cut off image."""
+        if cut := self._subject.cut:
+            runs = [*mapping.runs, (inode.file_acl, inode.file_acl + 1)]
+            lacking = [run for run in runs if cut.miss(*run, f"inode {inode.number:,}")]
+            cut.inodes += bool(lacking)
+
     def _i_blocks(self, inode: Record, clusters: int, elsewhere: int) -> None:
         sb = self._subject.superblock
+        if inode.file_acl and not self._subject.has_block(inode.file_acl):
+            return
         expected = (clusters + bool(inode.file_acl)) * sb.cluster_size + elsewhere
         if inode.allocated != expected and inode.number not in self._subject.orphans:
             found = f"{inode.allocated // 512:,}"

@@ -101,6 +101,8 @@ class Names:
                 self._find(where, "name", offset + entry.place, "each name once", found)
             names.add(name)
             packed = inodes.get(number)
+            if packed is None and self._subject.lacks_inode(number):
+                continue
             if packed is None or number == EXT4_ROOT_INO or number < self._subject.superblock.first_inode:
                 self._nowhere(where, entry, offset)
                 if packed is None:

@@ -42,6 +42,8 @@ def _list(subject: Subject) -> None:
     number = int(sb.fields["s_last_orphan"])
     while number:
         content = subject.inode_bytes(number)
+        if subject.lacks_inode(number):
+            return
         if number in subject.orphans or content is None or number < sb.first_inode:
             at = subject.device.offset + SUPERBLOCK_OFFSET
             expected = "inodes, each once, up to 0"

@@ -82,9 +82,22 @@ class _Journal:
                 self._subject.remarks.find(
                     _JOURNAL, rule.field, offset, rule.expected, rule.found, sections.JOURNAL
                 )
+        self._note_features(raw, offset)
         if raw.s_errno:
             found = f"{raw.s_errno:#x}, an error that a kernel noted"
             self._subject.remarks.note(_JOURNAL, "s_errno", offset, "0", found, sections.JOURNAL)
+
+    def _note_features(self, raw: Any, offset: int) -> None:
+        """Note the features that are not known here: a kernel that knows them may have set them."""
+        if raw.h_magic != JBD2_MAGIC_NUMBER or raw.h_blocktype != JBD2_SUPERBLOCK_V2:
+            return
+        known = (sum(map(int, JournalCompat)), sum(map(int, JournalIncompat)), 0)
+        for word, allowed in zip(("compat", "incompat", "ro_compat"), known, strict=True):
+            if unknown := raw[f"s_feature_{word}"] & ~allowed:
+                expected, found = "features that are known here", f"{unknown:#x} besides"
+                self._subject.remarks.note(
+                    _JOURNAL, f"s_feature_{word}", offset, expected, found, sections.JOURNAL
+                )
 
     def _check_inode(self) -> None:
         inode, mapping, find = self._inode, self._mapping, self._subject.remarks.find
@@ -124,7 +137,9 @@ class _Journal:
             return
         size = sb.block_size
         yield _Rule("s_blocksize", raw.s_blocksize == size, f"{size:,}", f"{raw.s_blocksize:,}")
-        blocks = min(self._inode.size // size, self._mapping.end)
+        blocks = self._inode.size // size
+        if self._mapping.whole:
+            blocks = min(blocks, self._mapping.end)
         right = MIN_JOURNAL_BLOCKS <= raw.s_maxlen <= blocks
         yield _Rule("s_maxlen", right, f"{MIN_JOURNAL_BLOCKS:,} to {blocks:,}", f"{raw.s_maxlen:,}")
         yield _Rule(
@@ -141,9 +156,6 @@ class _Journal:
 
     def _rules_of_version_2(self, raw: Any, content: bytes) -> Iterator[_Rule]:
         known = (sum(map(int, JournalCompat)), sum(map(int, JournalIncompat)), 0)
-        for word, allowed in zip(("compat", "incompat", "ro_compat"), known, strict=True):
-            value = raw[f"s_feature_{word}"]
-            yield _Rule(f"s_feature_{word}", not value & ~allowed, f"no bits but {allowed:#x}", f"{value:#x}")
         incompat = JournalIncompat(raw.s_feature_incompat & known[1])
         both = JournalIncompat.CSUM_V2 | JournalIncompat.CSUM_V3
         one = both not in incompat and not (incompat & both and raw.s_feature_compat & JournalCompat.CHECKSUM)
@@ -191,18 +203,26 @@ def _resize(subject: Subject, inode: Record, mapping: Mapping) -> None:
             find(_RESIZE, "double indirect block", offset, what, f"{block:,}", sections.SPECIAL)
             continue
         if block:
-            copies = [block + group * sb.blocks_per_group for group in backups]
-            listed = list(little_endian(subject.device.block(block)))
-            if listed != copies + [0] * (len(listed) - len(copies)):
-                found_copies = ", ".join(f"{b:,}" for b in listed[: len(copies)][:4])
-                what = f"{', '.join(f'{b:,}' for b in copies[:4])} ... in the groups with backups"
-                at = subject.device.block_offset(block)
-                find(_RESIZE, "indirect block", at, what, f"{found_copies} ...", sections.SPECIAL)
+            _copies(subject, block, backups)
     # With bigalloc each of its blocks counts as a cluster, though they stand side by side.
     owned = (clusters + len(expected) * (1 + len(backups))) * sb.cluster_size
     if inode.allocated != owned:
         what = f"{owned // 512:,}, as it has blocks"
         find(inode.where, "i_blocks", inode.offset, what, f"{inode.allocated // 512:,}", sections.INODES)
+
+
+def _copies(subject: Subject, block: int, backups: list[int]) -> None:
+    """Compare the block that lists the copies of a reserved block, one in each group with a backup."""
+    sb = subject.superblock
+    for place, found in enumerate(little_endian(subject.device.block(block))):
+        wanted, what = 0, "behind the last copy"
+        if place < len(backups):
+            wanted = block + backups[place] * sb.blocks_per_group
+            what = f"the copy of block {block:,} in group {backups[place]:,}"
+        if found != wanted:
+            at, expected = subject.device.block_offset(block), f"{wanted:,} at place {place:,}, {what}"
+            subject.remarks.find(_RESIZE, "indirect block", at, expected, f"{found:,}", sections.SPECIAL)
+            return
 
 
 def _reserved(subject: Subject) -> dict[int, int]:

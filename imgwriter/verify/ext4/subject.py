@@ -9,7 +9,8 @@ from imgwriter.ext4 import features as f
 from imgwriter.ext4.device import Device
 from imgwriter.ext4.group_layout import Descriptor, inode_table_blocks
 from imgwriter.ext4.superblock_reader import SuperblockValues
-from imgwriter.verify.ext4.usage import Usage
+from imgwriter.verify.ext4.cut import Cut
+from imgwriter.verify.ext4.usage import Runs, Usage
 from imgwriter.verify.remarks import Remarks
 
 
@@ -27,6 +28,7 @@ class Subject:
         inodes: The inodes in use, by number: mode, and i_links_count above 16 bits.
         orphans: Inodes in use that a mount would remove or cut off.
         names: How many entries of directories lead to each inode.
+        cut: What is there, where the end of the file system is missing; None where all of it is there.
         in_use_unclean: It was not unmounted, or its primary superblock is lost: the sums may be old.
     """
 
@@ -40,6 +42,7 @@ class Subject:
     inodes: dict[int, int] = field(default_factory=dict)
     orphans: set[int] = field(default_factory=set)
     names: Counter[int] = field(default_factory=Counter)
+    cut: Cut | None = None
 
     @property
     def seed(self) -> int | None:
@@ -67,12 +70,31 @@ class Subject:
         return self.device.block_offset(descriptor.inode_table) + index * sb.inode_size
 
     def inode_bytes(self, number: int) -> bytes | None:
-        """Return the bytes of an inode, used or not; None where there is none of that number."""
+        """Return the bytes of an inode, used or not; None where there is none, or its place is missing."""
         sb = self.superblock
-        if not 1 <= number <= sb.inodes:
+        if not 1 <= number <= sb.inodes or self.lacks_inode(number):
             return None
         offset = self.inode_offset(number)
         return self.device.read(offset - self.device.offset, sb.inode_size) if offset else None
+
+    def has_block(self, block: int) -> bool:
+        """Return whether a block of the file system is there, and not behind the end of a cut off image."""
+        return self.cut is None or block < self.cut.here
+
+    def has_runs(self, runs: Runs) -> bool:
+        """Return whether all of some blocks are there."""
+        return self.cut is None or all(stop <= self.cut.here for _, stop in runs)
+
+    def lacks_inode(self, number: int) -> bool:
+        """Return whether an inode could be, and its place in the table is missing with the image's end."""
+        sb = self.superblock
+        if self.cut is None or not 1 <= number <= sb.inodes:
+            return False
+        group, index = divmod(number - 1, sb.inodes_per_group)
+        descriptor = self.groups.get(group)
+        if descriptor is None:
+            return True
+        return not self.has_block(descriptor.inode_table + index * sb.inode_size // sb.block_size)
 
     def is_run(self, start: int, length: int) -> bool:
         """Return whether blocks can hold something of a file."""

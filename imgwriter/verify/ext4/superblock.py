@@ -5,6 +5,9 @@
     primary ── right ──────────────────────────────> what the file system says of itself
        └─ wrong: a finding, then its backup ── right ──^      (or as much of the primary as can be true)
 
+A superblock that is right but for its size is right: the end of the file system is missing. So is one with
+features that are not read. Either is taken where no backup says otherwise; the caller says it.
+
 Spec: kernel Documentation/filesystems/ext4/super.rst; fs/ext4/super.c.
 """
 
@@ -32,6 +35,10 @@ from imgwriter.verify.ext4 import sections
 from imgwriter.verify.remarks import Remarks
 
 STRUCTURE = "ext4 superblock"
+_MOST_LOG_BLOCK_SIZE = 6
+"""Of blocks of 64 KiB (EXT4_MAX_BLOCK_LOG_SIZE)."""
+_ANY_SIZE = 1 << 80
+"""Bytes that no file system exceeds: 2^64 blocks of 64 KiB."""
 
 
 def find_superblock(device: Device, remarks: Remarks) -> SuperblockValues:
@@ -41,8 +48,11 @@ def find_superblock(device: Device, remarks: Remarks) -> SuperblockValues:
         device: The file system; its block size does not matter.
         remarks: Gets a finding where the primary superblock cannot be.
 
+    Returns:
+        Its values, also where the file system is larger than the device, or has features that are not read.
+
     Raises:
-        FormatError: There is no ext4, no superblock of it is right, or it has a feature that is not read.
+        FormatError: There is no ext4, or no superblock of it is right.
     """
     at = device.offset + SUPERBLOCK_OFFSET
     if device.size < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE:
@@ -55,20 +65,45 @@ def find_superblock(device: Device, remarks: Remarks) -> SuperblockValues:
     raw = parse_superblock(content)
     sealed = raw["s_checksum"] == superblock_checksum(content)
     if not sealed or not f.refusals(features_of(raw)) or raw["s_magic"] != EXT4_SUPER_MAGIC:
-        backup = _first_backup(device, raw)
+        backup = _first_backup(device, raw, device.size, any_features=False)
         if backup is not None:
             _wrong(remarks, wrong, raw, content, at)
             return _believed(device, content, backup)
     try:
-        values = _of_primary(device, content, raw)
-    except FormatError:
-        raise wrong from None
+        return superblock_values(
+            content, device.offset, SUPERBLOCK_OFFSET, _ANY_SIZE, verify=True, any_features=True
+        )
+    except FormatError as error:
+        if ", feature " in wrong.where:
+            wrong = error
+    values = _first_backup(device, raw, _ANY_SIZE, any_features=True)
+    if values is None:
+        try:
+            values = _of_primary(device, content, raw)
+        except FormatError:
+            raise wrong from None
     _wrong(remarks, wrong, raw, content, at)
     return values
 
 
+def unread(device: Device) -> tuple[str, str]:
+    """Return (field, what it has) of a file system of a kind that is not verified; empty of any other."""
+    if device.size < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE:
+        return "", ""
+    raw = parse_superblock(device.read(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE))
+    if raw["s_magic"] != EXT4_SUPER_MAGIC:
+        return "", ""
+    # mke2fs -O journal_dev makes one without inodes.
+    if features_of(raw).has(f.Incompat.JOURNAL_DEV) and not raw["s_inodes_count"]:
+        return "s_feature_incompat", "journal_dev: the journal of another file system"
+    log = raw["s_log_block_size"]
+    if len(BLOCK_SIZES) <= log <= _MOST_LOG_BLOCK_SIZE and raw["s_log_cluster_size"] == log:
+        return "s_log_block_size", f"{log}: blocks of {1024 << log:,} bytes"
+    return "", ""
+
+
 def _of_primary(device: Device, content: bytes, raw: Mapping[str, Any]) -> SuperblockValues:
-    """Return what a primary says whose checksum is wrong, or which is larger than its place.
+    """Return what a primary says whose checksum is wrong, as far as its place reaches.
 
     Raises:
         FormatError: It cannot be believed at all.
@@ -77,15 +112,22 @@ def _of_primary(device: Device, content: bytes, raw: Mapping[str, Any]) -> Super
         10 + min(raw["s_log_block_size"], 6)
     )
     values = superblock_values(
-        content, device.offset, SUPERBLOCK_OFFSET, max(claimed, device.size), verify=False
+        content, device.offset, SUPERBLOCK_OFFSET, max(claimed, device.size), verify=False, any_features=True
     )
     blocks = min(values.blocks, device.size // values.block_size)
     groups = div_ceil(max(blocks - values.first_data_block, 1), values.blocks_per_group)
     return replace(values, blocks=blocks, groups=groups)
 
 
-def _first_backup(device: Device, primary: Mapping[str, Any]) -> SuperblockValues | None:
-    """Return the first right backup, at the places that mke2fs gives it."""
+def _first_backup(
+    device: Device, primary: Mapping[str, Any], available: int, *, any_features: bool
+) -> SuperblockValues | None:
+    """Return the first right backup, at the places that mke2fs gives it.
+
+    Args:
+        available: Bytes that the file system may have.
+        any_features: Whether it may have some that are not read.
+    """
     for block_size in BLOCK_SIZES:
         per_groups = {8 * block_size}
         if 0 < primary["s_blocks_per_group"] <= 8 * block_size:
@@ -97,7 +139,9 @@ def _first_backup(device: Device, primary: Mapping[str, Any]) -> SuperblockValue
                     continue
                 content = device.read(place, SUPERBLOCK_SIZE)
                 try:
-                    values = superblock_values(content, device.offset, place, device.size, verify=True)
+                    values = superblock_values(
+                        content, device.offset, place, available, verify=True, any_features=any_features
+                    )
                 except FormatError:
                     continue
                 if values.fields["s_block_group_nr"] == 1 and values.block_size == block_size:

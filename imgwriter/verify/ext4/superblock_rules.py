@@ -224,6 +224,13 @@ def _notes(subject: Subject, raw: Mapping[str, Any], at: int) -> None:
     both = EXT2_FLAGS_SIGNED_HASH | EXT2_FLAGS_UNSIGNED_HASH
     if sb.features.has(f.Compat.DIR_INDEX) and not raw["s_flags"] & both:
         note(STRUCTURE, "s_flags", at, "how names are hashed, signed or unsigned", "neither", sections.SUPER)
+    for word, bits in (("compat", sb.features.compat), ("ro_compat", sb.features.ro_compat)):
+        for name in f.unknown(bits):
+            found = f"{name}, which is not known here"
+            note(STRUCTURE, f"s_feature_{word}", at, "features that are known", found, sections.SUPER)
+    for name in f.refusals(sb.features):
+        found = f"{name}: nothing but superblock and group descriptors is verified"
+        note(STRUCTURE, "s_feature_incompat", at, "features that are read", found, sections.SUPER)
     for flag, what in _NOT_VERIFIED:
         if sb.features.has(flag):
             found = f"{f.name_of(flag)}: {what} not verified"

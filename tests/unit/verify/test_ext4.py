@@ -595,7 +595,6 @@ JOURNAL = {
     "s_maxlen": (16, ">I", 100_000),
     "s_first": (20, ">I", 0),
     "s_start": (28, ">I", 1),
-    "s_feature_incompat": (40, ">I", 1 << 20),
     "s_nr_users": (64, ">I", 49),
 }
 
@@ -606,6 +605,17 @@ def test_journals(field: str) -> None:
     image = made()
     put(image, first_block(image, 8) + at, form, value)
     assert ("ext4 journal superblock", field) in found(image)
+
+
+@pytest.mark.parametrize(("word", "at"), [("compat", 36), ("incompat", 40), ("ro_compat", 44)])
+def test_a_feature_of_a_journal_that_is_not_known_is_a_note(word: str, at: int) -> None:
+    image = made()
+    put(image, first_block(image, 8) + at, ">I", 1 << 20)
+    result = verify(image)
+    assert result.findings == ()
+    assert [(n.structure, n.field) for n in result.notes] == [
+        ("ext4 journal superblock", f"s_feature_{word}")
+    ]
 
 
 def test_needs_recovery_is_a_note() -> None:
@@ -635,6 +645,22 @@ def test_the_resize_inode() -> None:
         damaged = bytearray(image)
         put(damaged, at, "<I", get(image, at, "<I") + 1)
         assert ("ext4 resize inode", field) in found(damaged)
+
+
+def test_what_a_resize_inode_has_to_have_is_said() -> None:
+    """The copy in group 1 is a group of 8,192 blocks further (fs/ext4/resize.c, verify_reserved_gdb)."""
+    image = made()
+    double = get(image, inode_at(image, 7) + 0x28 + 4 * 13, "<I")
+    index = next(n for n in range(256) if get(image, double * BLOCK + 4 * n, "<I"))
+    first = get(image, double * BLOCK + 4 * index, "<I")
+    for place, expected in (
+        (0, f"{first + 8192:,} at place 0, the copy of block {first} in group 1"),
+        (5, "0 at place 5, behind the last copy"),
+    ):
+        damaged = bytearray(image)
+        put(damaged, first * BLOCK + 4 * place, "<I", 7)
+        (finding,) = verify(damaged).findings
+        assert (finding.expected, finding.found) == (expected, "7")
 
 
 def test_orphans_are_noted() -> None:
@@ -762,18 +788,139 @@ def test_without_any_superblock_there_is_no_file_system() -> None:
             verify(image)
 
 
-def test_a_feature_that_is_not_read_is_refused_by_name() -> None:
+# --- features that are not read ---
+
+
+def with_features(at: int, bits: int, features: str = PLAIN) -> bytearray:
+    """Return an image that has more bits set in a word of features, in the primary and its backup."""
+    image = made(features)
+    for place in (SUPER, GROUP_1):
+        put(image, place + at, "<I", get(image, place + at, "<I") | bits)
+        if features == CSUM:
+            put(image, place + 0x3FC, "<I", crc32c(bytes(image[place : place + 0x3FC])))
+    return image
+
+
+@pytest.mark.parametrize("features", [PLAIN, CSUM])
+@pytest.mark.parametrize(
+    ("at", "bits", "field", "name"),
+    [
+        (0x5C, 1 << 20, "s_feature_compat", "FEATURE_C20"),
+        (0x60, 1 << 20, "s_feature_incompat", "FEATURE_I20"),
+        (0x60, 0x1, "s_feature_incompat", "compression"),
+        (0x64, 1 << 20, "s_feature_ro_compat", "FEATURE_R20"),
+    ],
+)
+def test_a_feature_that_is_not_read_is_a_note(
+    at: int, bits: int, field: str, name: str, features: str
+) -> None:
+    result = verify(with_features(at, bits, features))
+    assert result.findings == ()
+    assert [(n.structure, n.field) for n in result.notes] == [("ext4 superblock", field)]
+    assert result.notes[0].found.startswith(name)
+
+
+def test_superblocks_and_descriptors_are_checked_whatever_the_features() -> None:
+    image = with_features(0x60, 1 << 20, CSUM)
+    for at in (SUPER + 0x0C, GROUP_1 + 0x68, DESCRIPTORS + 0x0C):
+        put(image, at, "<I", get(image, at, "<I") ^ 1)
+    assert found(image) == {
+        ("ext4 superblock", "s_checksum"),
+        ("ext4 backup superblock, group 1", "s_checksum"),
+        ("ext4 group descriptor 0", "bg_checksum"),
+    }
+
+
+def test_nothing_else_is_checked_with_features_that_change_it() -> None:
+    image = with_features(0x60, 1 << 20)
+    put(image, inode(image, b"file") + 0x1A, "<H", 2)
+    assert verify(image).findings == ()
+
+
+@pytest.mark.parametrize("at", [0x5C, 0x60, 0x64])
+def test_a_feature_that_no_backup_has_is_damage(at: int) -> None:
     image = made()
-    for at in (SUPER, GROUP_1):
-        put(image, at + 0x60, "<I", get(image, at + 0x60, "<I") | 1)
-    with pytest.raises(FormatError, match="compression"):
-        verify(image)
+    put(image, SUPER + at, "<I", get(image, SUPER + at, "<I") | 1 << 20)
+    assert any("feature" in field or "s_feature" in field for _, field in found(image))
 
 
-def test_an_image_that_is_cut_off() -> None:
-    image = made()[: 9000 * BLOCK]
-    findings = verify(image).findings
-    assert findings[0][:2] == ("ext4 superblock", "s_blocks_count")
+def test_a_journal_of_another_file_system_is_a_note() -> None:
+    """As mke2fs 1.47.0 -O journal_dev has it: no inodes, no other feature."""
+    image = made()
+    for at, value in ((0x00, 0), (0x28, 0), (0x5C, 0), (0x60, 0x8), (0x64, 0)):
+        put(image, SUPER + at, "<I", value)
+    image[GROUP_1 : GROUP_1 + 1024] = bytes(1024)
+    result = verify(image)
+    assert result.findings == ()
+    assert [n.found for n in result.notes] == ["journal_dev: the journal of another file system"]
+
+
+def test_blocks_of_64_kib_are_a_note_and_larger_ones_damage() -> None:
+    for log, noted in ((3, True), (6, True), (7, False)):
+        image = made()
+        image[GROUP_1 : GROUP_1 + 1024] = bytes(1024)
+        for at in (0x18, 0x1C):
+            put(image, SUPER + at, "<I", log)
+        if noted:
+            result = verify(image)
+            assert [n.field for n in result.notes] == ["s_log_block_size"]
+        else:
+            with pytest.raises(FormatError, match="s_log_block_size"):
+                verify(image)
+
+
+# --- the end is missing ---
+
+
+@pytest.mark.parametrize(
+    ("features", "fs_type"), [(PLAIN, "ext4"), ("", "ext4"), (CSUM, "ext4"), ("", "ext2"), ("", "ext3")]
+)
+@pytest.mark.parametrize("blocks", [3, 40, 300, 1000, 8192, 8193, 8194, 9000, 12287])
+def test_an_image_that_is_cut_off_is_one_finding(blocks: int, features: str, fs_type: str) -> None:
+    image = made(features, fs_type)
+    for size in (blocks * BLOCK, blocks * BLOCK + 700):
+        result = verify(image[:size])
+        (finding,) = result.findings
+        assert (finding.structure, finding.field) == ("ext4 superblock", "s_blocks_count")
+        assert f"the end is missing, {12288 - blocks:,} block" in finding.found
+        assert f"from byte {blocks * BLOCK:,} on" in finding.found
+        assert finding.expected.startswith(f"{blocks:,} at most")
+        assert [n.structure for n in result.notes] == ["ext4"]
+
+
+def test_what_follows_a_file_system_in_its_disk_is_no_part_of_it() -> None:
+    """A partition that is smaller than its file system: the bytes behind it are another's."""
+    image = made()
+    disk = images.volume(image[: 9000 * BLOCK] + b"\xff" * (3288 * BLOCK))
+    assert len(verify_ext4(disk, 0, 9000 * BLOCK).findings) == 1
+
+
+def test_what_was_said_of_the_disk_is_a_note_of_the_file_system() -> None:
+    result = verify_ext4(images.volume(made()[: 9000 * BLOCK]), 0, SIZE, known_cut=True)
+    assert result.findings == ()
+    assert [n.field for n in result.notes] == ["s_blocks_count", ""]
+
+
+def test_the_first_that_is_missing_is_named() -> None:
+    image = made()
+    table = get(image, DESCRIPTORS + 8, "<I")
+    in_the_table = verify(image[: (table + 2) * BLOCK]).findings[0].found
+    assert f"the first in use is block {table + 2:,}, of the inode table of group 0" in in_the_table
+    start = first_block(image, number(image, b"file")) // BLOCK
+    whole = start + 1
+    assert f"block {whole:,}, of " in verify(image[: whole * BLOCK]).findings[0].found
+
+
+def test_damage_that_is_there_is_found_in_an_image_that_is_cut_off() -> None:
+    image = made(CSUM)
+    put(image, inode(image, b"file") + 0x1A, "<H", 2)
+    bitmap = get(image, DESCRIPTORS, "<I") * BLOCK
+    image[bitmap] ^= 1
+    assert found(image[: 9000 * BLOCK]) == {
+        ("ext4 superblock", "s_blocks_count"),
+        (f"ext4 inode {number(image, b'file')}", "i_checksum"),
+        ("ext4 group descriptor 0", "bg_block_bitmap_csum"),
+    }
 
 
 # --- much damage ---
