@@ -124,7 +124,11 @@ def open_disk(
         FormatError: The container is damaged.
     """
     image = open_image(path, input_format)
-    table = read_table(image.volume, sector_size)
+    return with_table(path, image, read_table(image.volume, sector_size), verify=verify)
+
+
+def with_table(path: bytes, image: Image, table: Table, *, verify: bool = False) -> OpenedDisk:
+    """Return an open image as a disk with the file systems of a table; see :func:`open_disk`."""
     if table.kind == "none":
         areas: tuple[Area, ...] = (_area(image, 0, 0, image.volume.size, None, verify),)
     else:

@@ -22,6 +22,7 @@ from imgwriter.readers.hostfile import HostFile, open_file
 from imgwriter.readers.probe import probe
 from imgwriter.verify import traces
 from imgwriter.verify.containers import CHECKERS
+from imgwriter.verify.cut_off import cut_off
 from imgwriter.verify.ext4 import verify_ext4
 from imgwriter.verify.fat import verify_fat
 from imgwriter.verify.tables import BIOS_BOOT, FAT_TYPES, verify_table
@@ -106,11 +107,15 @@ def verify_image(
         disk = open_disk(path, chosen, sector_size=sector_size, verify=True)
     except FormatError as error:
         return Report(path, chosen, None, tuple(layers), str(error))
+    missing = cut_off(disk)
+    finding = None
+    if missing is not None:
+        disk, finding = missing
     if partition is None:
         kind = disk.table.kind
-        result = guarded("partition table", lambda: verify_table(disk))
+        result = guarded("partition table", lambda: verify_table(disk, finding))
         layers.append(Layer("partition table", "" if kind == "none" else kind, result))
-        layers += (_area(disk, area, progress) for area in _areas(disk))
+        layers += (_area(disk, area, progress, known_cut=finding is not None) for area in _areas(disk))
     else:
         layers.append(_area(disk, disk.area(partition), progress))
     return Report(path, chosen, disk.image.volume.size, tuple(layers))
@@ -139,16 +144,24 @@ def _areas(disk: OpenedDisk) -> tuple[Area, ...]:
     return disk.areas
 
 
-def _area(disk: OpenedDisk, area: Area, progress: Progress | None) -> Layer:
-    """Check what is in one partition, or on a disk without a table."""
+def _area(disk: OpenedDisk, area: Area, progress: Progress | None, *, known_cut: bool = False) -> Layer:
+    """Check what is in one partition, or on a disk without a table.
+
+    Args:
+        known_cut: That the disk is cut off was found already.
+    """
     volume, start, size = disk.image.volume, area.start, area.size
+    known = known_cut and area.partition is not None and area.partition.end > volume.size
     kind = area.kind or _lost(disk, area)
     if kind == EXT4:
         told = _share_of(size, progress)
-        result = guarded(area.name, lambda: verify_ext4(volume, start, size, told))
+        result = guarded(area.name, lambda: verify_ext4(volume, start, size, told, known_cut=known))
     elif kind == FAT:
         inside = area.partition is not None
-        result = guarded(area.name, lambda: verify_fat(volume, start, size, progress, in_partition=inside))
+        result = guarded(
+            area.name,
+            lambda: verify_fat(volume, start, size, progress, in_partition=inside, known_cut=known),
+        )
     else:
         result = Result(notes=tuple(_not_verified(area, kind)))
     return Layer(area.name, kind, result)

@@ -19,6 +19,7 @@ from uuid import UUID
 from imgwriter import mbr
 from imgwriter.examine.opening import Area, OpenedDisk
 from imgwriter.fat.reader import looks_like_fat
+from imgwriter.findings import Finding
 from imgwriter.tables_reader import Table
 from imgwriter.tables_reader.values import MBR_SECTION, PROTECTIVE_SECTION
 from imgwriter.verify.remarks import Remarks
@@ -37,9 +38,11 @@ FAT_TYPES = (ESP, OS_TYPE_ESP, 0x01, 0x04, 0x06, 0x0B, 0x0C, 0x0E)
 _RECORDS_AT = 446
 
 
-def verify_table(disk: OpenedDisk) -> Result:
-    """Return what is wrong with the table of a disk."""
+def verify_table(disk: OpenedDisk, cut_off: Finding | None = None) -> Result:
+    """Return what is wrong with the table of a disk; that it is cut off, if so, is said first."""
     remarks = Remarks(MBR_SECTION)
+    if cut_off is not None:
+        remarks.add(Result((cut_off,)))
     remarks.add(Result(disk.table.findings, disk.table.notes))
     _check_hybrid(disk.table, remarks)
     _check_types(disk.areas, remarks)

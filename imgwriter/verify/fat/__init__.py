@@ -43,6 +43,7 @@ def verify_fat(
     progress: Progress | None = None,
     *,
     in_partition: bool = False,
+    known_cut: bool = False,
 ) -> Result:
     """Return what is wrong with a FAT file system, whatever is there.
 
@@ -52,6 +53,7 @@ def verify_fat(
         size: Bytes that it may have, as of its partition; None for all that follow.
         progress: Called with the bytes of clusters seen, and of all that are in use.
         in_partition: Whether it is in a partition, whose first sector BPB_HiddSec is to have.
+        known_cut: That the volume is cut off was found already: what of the file system is missing is a note.
 
     Raises:
         FormatError: The window does not lie in the volume, or a compressed cluster of the image is damaged.
@@ -65,7 +67,7 @@ def verify_fat(
     except FormatError as error:
         remarks.find("FAT boot sector", "", offset, "512 bytes", error)
         return remarks.result()
-    layout = check_boot_sector(boot, Place(window, size, in_partition), remarks)
+    layout = check_boot_sector(boot, Place(window, size, in_partition, known_cut), remarks)
     if layout is not None:
         fsinfo = read_fsinfo(boot, layout, window)
         _check_contents(FileSystem(window, boot, layout, fsinfo), remarks, progress)

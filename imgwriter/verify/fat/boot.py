@@ -39,11 +39,13 @@ class Place(NamedTuple):
         window: From the volume's start to the end of the disk.
         size: Bytes that it may have, as of its partition.
         in_partition: Whether there is a partition: BPB_HiddSec counts the sectors before it.
+        known_cut: Whether it was found already that the disk is cut off.
     """
 
     window: Window
     size: int
     in_partition: bool
+    known_cut: bool = False
 
 
 def check_boot_sector(boot: BootSector, place: Place, remarks: Remarks) -> Layout | None:
@@ -54,6 +56,8 @@ def check_boot_sector(boot: BootSector, place: Place, remarks: Remarks) -> Layou
     check.wide() if boot.wide else check.narrow()
     check.identity()
     check.hidden(place)
+    if not check.is_whole(place):
+        return None
     try:
         layout = layout_of(boot, place.window)
     except FormatError as error:
@@ -176,6 +180,23 @@ class _Check:
         if place.in_partition and size in SECTOR_SIZES and place.window.offset % size == 0:
             before = place.window.offset // size
             self.note(hidden == before, "BPB_HiddSec", f"{before:,}, the partition's first", f"{hidden:,}")
+
+    def is_whole(self, place: Place) -> bool:
+        """Return whether the disk has all the sectors: else nothing behind the boot sector is looked at."""
+        size = self.boot.number("BPB_BytsPerSec")
+        field = "BPB_TotSec16" if self.boot.number("BPB_TotSec16") else "BPB_TotSec32"
+        total = self.boot.number(field)
+        if size not in SECTOR_SIZES or total <= place.window.size // size:
+            return True
+        there = place.window.size // size
+        expected = f"{there:,} at most, the sectors that there are: get the whole of the image"
+        found = (
+            f"{total:,}: the end is missing, from byte {self.offset + there * size:,} on; nothing behind the"
+        )
+        found += " boot sector is looked at"
+        say = self.note if place.known_cut else self.require
+        say(False, field, expected, found, COMMON)
+        return False
 
     def refused(self, error: FormatError) -> None:
         """Make a finding of what the reader refuses, where none says it yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -240,6 +241,78 @@ def test_what_is_not_read_is_a_note(images: Callable[..., bytes], tmp_path: Path
     result = verified(tmp_path / "image", image)
     assert layers(result)[-1] == ("partition 2", "xfs")
     assert [n.found for n in result.layers[-1].result.notes] == ["xfs, which is not verified"]
+
+
+# A disk of which the end is missing
+
+
+@pytest.mark.parametrize("size", [9 * MiB, 9 * MiB + 100, 12 * MiB, 20 * MiB + 512])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_disk_that_is_cut_off_is_one_finding(
+    images: Callable[..., bytes], kind: str, size: int, tmp_path: Path
+) -> None:
+    result = verified(tmp_path / "image", images(kind)[:size])
+    (finding,) = [f for layer in result.layers for f in layer.result.findings]
+    assert "get the whole of the image" in finding.expected
+    assert "missing" in finding.found
+    assert [name for name, _ in layers(result)] == [name for name, _ in LAYERS[kind]]
+
+
+def test_a_gpt_that_is_cut_off_names_what_is_missing(images: Callable[..., bytes], tmp_path: Path) -> None:
+    table, *_ = verified(tmp_path / "image", images("efi")[: 9 * MiB]).layers
+    (finding,) = table.result.findings
+    assert (finding.structure, finding.field, finding.offset) == (
+        "GPT primary header",
+        "alternate_lba",
+        512 + 32,
+    )
+    assert finding.found == (
+        f"65,535, of a disk of {SIZE:,} bytes, which is cut off; from byte {9 * MiB:,} on are missing:"
+        f" partition 1 from its byte {MiB:,} on, partition 2, the backup GPT"
+    )
+
+
+@pytest.mark.parametrize("missing", [1, 512, 33 * 512])
+def test_a_gpt_without_its_last_sectors_is_cut_off(
+    images: Callable[..., bytes], missing: int, tmp_path: Path
+) -> None:
+    result = verified(tmp_path / "image", images("efi")[:-missing])
+    assert findings(result, "partition table") == [("GPT primary header", "alternate_lba")]
+    assert result.findings == 1
+    assert result.layers[0].result.findings[0].found.endswith("are missing: the backup GPT")
+
+
+def test_an_mbr_that_is_cut_off_names_the_record(images: Callable[..., bytes], tmp_path: Path) -> None:
+    result = verified(tmp_path / "image", images("legacy")[: 9 * MiB])
+    assert findings(result, "partition table") == [("MBR record 1", "size_in_lba")]
+    assert result.layers[0].result.findings[0].found.endswith(f"partition 1 from its byte {8 * MiB:,} on")
+
+
+def test_a_whole_gpt_whose_header_names_a_place_beyond_the_disk_is_not_cut_off(
+    images: Callable[..., bytes], tmp_path: Path
+) -> None:
+    image = bytearray(images("efi"))
+    put(image, 512 + 32, "<Q", 70_000)
+    header = image[512 : 512 + 92]
+    header[16:20] = bytes(4)
+    put(image, 512 + 16, "<I", zlib.crc32(header))
+    result = verified(tmp_path / "image", image)
+    assert findings(result, "partition table") == [("GPT primary header", "alternate_lba")]
+    assert "cut off" not in result.layers[0].result.findings[0].found
+
+
+def test_a_partition_of_a_disk_that_is_cut_off(images: Callable[..., bytes], tmp_path: Path) -> None:
+    """What the table says is not among the layers: the file system says it."""
+    result = verified(tmp_path / "image", images("efi")[: 12 * MiB], partition=2)
+    assert findings(result, "partition 2") == [("ext4 superblock", "s_blocks_count")]
+
+
+def test_fat_that_is_cut_off_is_one_finding(tmp_path: Path) -> None:
+    volume = FatVolume(12)
+    for sectors in (2047, 100, 2):
+        result = verified(tmp_path / "image", volume.image[: sectors * 512])
+        assert findings(result, "the disk") == [("FAT boot sector", "BPB_TotSec16")]
+        assert f"from byte {sectors * 512:,} on" in result.layers[-1].result.findings[0].found
 
 
 # The command

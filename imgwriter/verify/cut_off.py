@@ -1,0 +1,110 @@
+"""A disk that ends before its table says: said once, with what is missing.
+
+::
+
+    by its table   ├ MBR, GPT ├ partition 1 ┤ partition 2        ┤ backup GPT ┤
+    there          ├ MBR, GPT ├ partition 1 ┤ partit│
+                                                    └ zeros, as far as the table is concerned
+
+The table is read once more on a disk of the size that it says, with zeros for what is missing: so all
+partitions are known, and what was only found because the disk is too short is gone.
+
+Of an MBR the size is what its partitions need; of a GPT it is where the primary header has the backup, if
+that header is right and there is no backup where the disk ends.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from imgwriter.examine.opening import OpenedDisk, with_table
+from imgwriter.extent import Volume
+from imgwriter.findings import Finding
+from imgwriter.tables_reader import Partition, Table, read_table
+from imgwriter.tables_reader.values import HEADER_SECTION, MBR_SECTION
+
+_ALTERNATE_LBA_AT = 32
+_LARGEST = 1 << 63
+"""Bytes of a disk that a kernel can have: a table that says more is damaged."""
+_MOST_NAMED = 4
+
+
+class CutOff(NamedTuple):
+    """A disk of which the end is missing.
+
+    Attributes:
+        disk: It, with the table as it would be on the whole disk.
+        finding: What is said of it.
+    """
+
+    disk: OpenedDisk
+    finding: Finding
+
+
+def cut_off(disk: OpenedDisk) -> CutOff | None:
+    """Return what is missing of a disk by its table, None where nothing is."""
+    size = _size_by_gpt(disk.table) if disk.table.kind == "gpt" else _size_by_mbr(disk.table)
+    end = disk.image.volume.size
+    if not end < size <= _LARGEST:
+        return None
+    whole = read_table(Volume(size, disk.image.volume.extents), disk.table.sector_size)
+    if whole.kind != disk.table.kind:
+        return None
+    there = tuple(f for f in whole.findings if f.offset < end)
+    table = whole._replace(
+        findings=there, notes=tuple(f for f in whole.notes if f.offset < end), sectors=disk.table.sectors
+    )
+    missing = _missing(whole, end)
+    gpt = disk.table.kind == "gpt"
+    finding = _of_gpt(disk.table, size, missing) if gpt else _of_mbr(disk.table, end, missing)
+    return CutOff(with_table(disk.path, disk.image, table, verify=True), finding)
+
+
+def _size_by_gpt(table: Table) -> int:
+    primary, backup = table.copies
+    wrong = {f.field for f in primary.findings} & {"header_crc32", "my_lba", "header_size"}
+    if primary.header is None or wrong or backup.header is not None:
+        return 0
+    return (primary.header.alternate_lba + 1) * table.sector_size
+
+
+def _size_by_mbr(table: Table) -> int:
+    return max((p.end for p in table.partitions), default=0)
+
+
+def _missing(table: Table, end: int) -> str:
+    """Return what is missing, in the disk's order."""
+    beyond = sorted((p for p in table.partitions if p.end > end), key=lambda p: p.start)
+    # An extended partition is named where nothing in it is.
+    parts = [p for p in beyond if p.role != "extended"] or beyond
+    named = [_named(p, end) for p in parts[:_MOST_NAMED]]
+    if len(parts) > _MOST_NAMED:
+        named.append(f"{len(parts) - _MOST_NAMED:,} more")
+    if table.kind == "gpt":
+        named.append("the backup GPT")
+    return f"from byte {end:,} on are missing: {', '.join(named)}"
+
+
+def _named(p: Partition, end: int) -> str:
+    return f"partition {p.number}" + (f" from its byte {end - p.start:,} on" if p.start < end else "")
+
+
+def _of_gpt(table: Table, size: int, missing: str) -> Finding:
+    last = size // table.sector_size - 1
+    expected = f"{table.sectors - 1:,}, the last sector that there is: get the whole of the image"
+    found = f"{last:,}, of a disk of {size:,} bytes, which is cut off; {missing}"
+    at = table.sector_size + _ALTERNATE_LBA_AT
+    return Finding("GPT primary header", "alternate_lba", at, expected, found, HEADER_SECTION)
+
+
+def _of_mbr(table: Table, end: int, missing: str) -> Finding:
+    """Return the finding about the record that reaches furthest, in place of those about each."""
+    last = max(table.partitions, key=lambda p: p.end)
+    said = next(
+        (f for f in table.findings if f.field == "size_in_lba" and f.structure.endswith(f" {last.number}")),
+        Finding("MBR", "size_in_lba", 446, "", "", MBR_SECTION),
+    )
+    sectors = max(end - last.start, 0) // table.sector_size
+    expected = f"at most {sectors:,}: get the whole of the image, or correct its table"
+    found = f"{last.size // table.sector_size:,}: the disk is cut off, or the record is wrong; {missing}"
+    return said._replace(expected=expected, found=found)
