@@ -76,6 +76,14 @@ class Image:
         """
         return self._placed(name).record
 
+    def offset_of(self, name: str) -> int:
+        """Return the first byte of a record.
+
+        Raises:
+            SpecError: There is none of that name.
+        """
+        return self._placed(name).offset
+
     def with_record(self, name: str, **fields: int | bytes) -> Self:
         """Return the image with other values in some fields of a record; checksums stay what they were.
 

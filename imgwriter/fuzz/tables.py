@@ -107,7 +107,7 @@ class MbrDisk(Image):
         """Return the partitions in the first records of EBRs, in the order of the EBRs' numbers given."""
         found = []
         for position, number in enumerate(numbers):
-            row, at = self[f"ebr{number}.record1"], self.records[f"ebr{number}"].offset
+            row, at = self[f"ebr{number}.record1"], self.offset_of(f"ebr{number}")
             start = at + row["starting_lba"] * self.sector_size
             found.append(Seen(mbr.RECORDS + 1 + position, start, row["size_in_lba"] * self.sector_size))
         return found
@@ -124,7 +124,7 @@ class GptDisk(MbrDisk):
 
     def lba(self, which: str) -> int:
         """Return where the header of a copy stands."""
-        return self.records[which].offset // self.sector_size
+        return self.offset_of(which) // self.sector_size
 
     def with_entry(self, number: int, copies: Sequence[str] = COPIES, /, **fields: int | bytes) -> Self:
         """Return the disk with other values in an entry, of both copies where nothing else is said.
@@ -201,7 +201,7 @@ def array_crc(disk: GptDisk, which: str) -> int:
 def header_crc(disk: GptDisk, which: str) -> int:
     """Return the checksum of as many bytes as the header says that it has, as far as there are any."""
     size = disk[which]["header_size"]
-    start = disk.records[which].offset
+    start = disk.offset_of(which)
     length = min(size, max(disk.size - start, 0), MOST_SEALED)
     covered = bytearray(disk.volume().read(start, length))
     at = HEADER["header_crc32"]

@@ -129,7 +129,7 @@ def _links() -> Iterator[Deviation]:
 def _swapped(disk: MbrDisk, verdict: Verdict) -> list[Seen]:
     first, third = disk.logicals(1, 3)
     row = disk["ebr2.record2"]
-    start = disk.records["ebr2"].offset + row["starting_lba"] * disk.sector_size
+    start = disk.offset_of("ebr2") + row["starting_lba"] * disk.sector_size
     second = first._replace(number=6, start=start, size=row["size_in_lba"] * disk.sector_size)
     return [*disk.primaries(), first, second, third._replace(number=7)]
 
@@ -169,7 +169,7 @@ def _logical() -> Iterator[Deviation]:
 
 def _two_partitions(disk: MbrDisk, verdict: Verdict) -> list[Seen]:
     first, second = disk.logicals(1, 2)
-    start = disk.records["ebr2"].offset + 100 * disk.sector_size
+    start = disk.offset_of("ebr2") + 100 * disk.sector_size
     return [
         *disk.primaries(),
         first,

@@ -117,5 +117,5 @@ def _one_more(disk: GptDisk, copies: list[str]) -> GptDisk:
 
 def _swapped(disk: GptDisk, which: str) -> GptDisk:
     first, second = disk[f"{which}.entry1"], disk[f"{which}.entry2"]
-    at, then = disk.records[f"{which}.entry1"].offset, disk.records[f"{which}.entry2"].offset
+    at, then = disk.offset_of(f"{which}.entry1"), disk.offset_of(f"{which}.entry2")
     return disk.placed(f"{which}.entry1", at, second).placed(f"{which}.entry2", then, first)

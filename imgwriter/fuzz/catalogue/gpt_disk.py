@@ -72,7 +72,7 @@ def _lost(disk: GptDisk, copies: tuple[str, ...]) -> GptDisk:
 
 
 def _doubled(disk: GptDisk) -> GptDisk:
-    return disk.without("backup").with_bytes(disk.records["backup"].offset, disk["primary"].content)
+    return disk.without("backup").with_bytes(disk.offset_of("backup"), disk["primary"].content)
 
 
 def _backup_first(disk: GptDisk) -> GptDisk:
@@ -107,7 +107,7 @@ def _least() -> GptDisk:
 def _crowded(disk: GptDisk) -> GptDisk:
     """Return the disk two sectors shorter, and its backup moved with the end, into the primary's entries."""
     for which, offset in (("backup.entry1", -2 * 512), ("backup", -2 * 512)):
-        disk = disk.moved(which, disk.records[which].offset + offset)
+        disk = disk.moved(which, disk.offset_of(which) + offset)
     disk = disk.with_size(disk.size - 2 * 512)
     last = disk.sectors - 1
     disk = disk.with_record("primary", alternate_lba=last)

@@ -97,7 +97,7 @@ def _wrapping_lba(disk: GptDisk, which: str) -> int:
 
 
 def _checksum_of_sector(disk: GptDisk, which: str) -> GptDisk:
-    at = disk.records[which].offset
+    at = disk.offset_of(which)
     sector = bytearray(disk.volume().read(at, disk.sector_size))
     field = HEADER["header_crc32"]
     sector[field.offset : field.end] = bytes(4)
@@ -110,7 +110,7 @@ def _checksum_with_itself(disk: GptDisk, which: str) -> GptDisk:
 
 def _checksum_of_used_entries(disk: GptDisk, which: str) -> GptDisk:
     start = disk[which]["partition_entry_lba"] * disk.sector_size
-    used = disk.volume().read(start, max(disk.numbers(which)) * gpt.ENTRY_SIZE)
+    used = disk.volume().read(start, max(disk.numbers(which), default=0) * gpt.ENTRY_SIZE)
     changed = disk.with_record(which, partition_entry_array_crc32=zlib.crc32(used))
     # The header's own checksum is right for it: the entries' alone is wrong.
     header = bytearray(changed[which].content)
@@ -123,14 +123,14 @@ def _wrong_array_checksum(value: int) -> Change:
     def apply(disk: GptDisk, which: str) -> GptDisk:
         record = disk[which].replace(partition_entry_array_crc32=value, header_crc32=0)
         return disk.placed(
-            which, disk.records[which].offset, record.replace(header_crc32=zlib.crc32(record.content))
+            which, disk.offset_of(which), record.replace(header_crc32=zlib.crc32(record.content))
         )
 
     return apply
 
 
 def _tail(disk: GptDisk, which: str) -> GptDisk:
-    return disk.with_bytes(disk.records[which].offset + gpt.HEADER_SIZE, b"not zero")
+    return disk.with_bytes(disk.offset_of(which) + gpt.HEADER_SIZE, b"not zero")
 
 
 def _size_with_tail(size: int) -> Change:

@@ -40,7 +40,7 @@ def vhd_deviations() -> Iterator[Deviation]:
 
 
 def _without_footers(file: VhdFile) -> VhdFile:
-    places = [file.records[name].offset for name in ("copy", "footer")]
+    places = [file.offset_of(name) for name in ("copy", "footer")]
     for offset in places:
         file = file.with_bytes(offset, bytes(vhd.FOOTER_SIZE))
     return file

@@ -9,6 +9,7 @@ import pytest
 from imgwriter.errors import SpecError
 from imgwriter.fuzz.catalogue import KINDS, cases, deviation, deviations, valid_cases
 from imgwriter.fuzz.deviation import Case, Deviation, case_of, changed, combined
+from imgwriter.fuzz.mutations import applicable
 from tests.unit.fuzz.judges import judge
 
 ALL = [d for kind in KINDS for d in deviations(kind)]
@@ -221,6 +222,15 @@ def test_deviations_come_together() -> None:
     assert (header["my_lba"], header["header_crc32"]) == (0, 0)
     assert case.deviations == tuple(d.name for d in chosen)
     assert (case.verdict, case.table, case.partitions) == (None, None, None)
+
+
+@pytest.mark.parametrize("first", ["gpt.copies.no_primary", "gpt.copies.no_backup", "gpt.copies.halves"])
+def test_what_needs_a_record_that_another_took_away_is_left_out(first: str) -> None:
+    base = deviation(first).base()
+    alike = [d for d in deviations("gpt") if d.base is deviation(first).base]
+    kept = [applicable(base, [deviation(first), d]) for d in alike]
+    assert all(pair[0].name == first for pair in kept)
+    assert {len(pair) for pair in kept} == {1, 2}
 
 
 def test_the_repr_of_a_case_names_its_deviations() -> None:
