@@ -69,7 +69,9 @@ def _check_tables(file: HostFile, tables: Tables, remarks: Remarks, progress: Pr
     walk.count_bitmaps()
     if walk.complete:
         for each in differences(walk.references, refcounts):
-            _say_difference(each, refcounts, walk.step, remarks)
+            # What is missing with the end of the file has a refcount, and no reference that counts.
+            if not (walk.cut_off and each.low * walk.step >= file.size):
+                _say_difference(each, refcounts, walk.step, remarks)
         # With snapshots a cluster may be in several places.
         if not fields.nb_snapshots:
             for stretch in _overlaps(walk.references, walk.sole):
@@ -86,6 +88,7 @@ def _check_tables(file: HostFile, tables: Tables, remarks: Remarks, progress: Pr
         entries.check_l2(index, offset)
         if progress is not None:
             progress(Amount(min((index + 1) * span, fields.size), 0), Amount(fields.size, 0))
+    walk.beyond.say(remarks)
 
 
 def _overlaps(references: References, sole: References) -> Iterator[Stretch]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from imgwriter import qcow2
 from imgwriter.errors import FormatError
+from imgwriter.findings import Finding
 from imgwriter.readers.clusters import ALL_PARTS, Decoder
 from imgwriter.verify.containers.qcow2_references import Refcounts
 from imgwriter.verify.containers.qcow2_walk import L1, L2, MAPPING, Item, Walk, big_endian
@@ -97,13 +98,18 @@ class Entries:
             walk.find(L2, index, at + 8, expected, found, SUBCLUSTERS)
         if place.offset >= walk.file.size:
             expected = f"a place in the file's {walk.file.size:,} bytes"
-            walk.find(L2, index, at, expected, f"{place.offset:,}", DESCRIPTOR)
+            finding = Finding(L2, f"entry {index:,}", at, expected, f"{place.offset:,}", DESCRIPTOR)
+            walk.beyond.add(finding, place.stop)
         elif self.decompress:
             try:
                 self.decoder.cluster(item.entry & ~qcow2.OFLAG_COPIED)
             except FormatError as error:
                 expected = f"a compressed cluster of {walk.step:,} bytes"
-                walk.find(L2, index, at, expected, str(error), DESCRIPTOR)
+                finding = Finding(L2, f"entry {index:,}", at, expected, str(error), DESCRIPTOR)
+                if place.stop > walk.file.size:
+                    walk.beyond.add(finding, place.stop)
+                else:
+                    walk.remarks.find(*finding)
 
     def _check_copied(self, structure: str, index: int, at: int, entry: int, refcount: int) -> None:
         copied = bool(entry & qcow2.OFLAG_COPIED)

@@ -196,7 +196,8 @@ def _check_places(check: _Check, extended: bool) -> None:
     ):
         place = offset % cluster == 0 and (offset > 0 or not length) and offset + length <= size
         expected = f"a cluster of the file, with {length:,} bytes from there on"
-        check.require(place, name, expected, f"{offset:,}", fatal=True)
+        behind = f", which the file's {size:,} bytes end before" if offset + length > size else ""
+        check.require(place, name, expected, f"{offset:,}{behind}", fatal=True)
 
 
 def _check_parts_elsewhere(check: _Check) -> bool:

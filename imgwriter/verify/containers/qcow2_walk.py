@@ -21,9 +21,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from imgwriter import qcow2
+from imgwriter.findings import Finding
 from imgwriter.readers.clusters import rising
 from imgwriter.readers.hostfile import HostFile, Used
 from imgwriter.units import align_up, div_ceil
+from imgwriter.verify.containers.beyond import Beyond
 from imgwriter.verify.containers.qcow2_header import Tables
 from imgwriter.verify.containers.qcow2_references import References
 from imgwriter.verify.remarks import Remarks
@@ -67,6 +69,8 @@ class Walk:
         sole: The part of it that should have no other reference: all but compressed clusters.
         packed: Where compressed clusters are, but for those of snapshots.
         complete: Whether all references can be counted.
+        beyond: Entries that lead behind the end of the file.
+        cut_off: Whether clusters of the disk would be there.
     """
 
     def __init__(self, file: HostFile, tables: Tables, remarks: Remarks) -> None:
@@ -81,6 +85,8 @@ class Walk:
         self.sole = References()
         self.packed = Used()
         self.complete = tables.complete
+        self.beyond = Beyond()
+        self.cut_off = False
         self._budget = 64 * file.size
 
     def count_fixed(self) -> None:
@@ -117,6 +123,8 @@ class Walk:
                 if offset not in seen:
                     entries[index] = offset
                     seen.add(offset)
+            elif offset % self.step == 0:
+                self.complete = False
         return entries
 
     def l2_tables(self, start: int, count: int, structure: str) -> list[tuple[int, int]]:
@@ -138,6 +146,8 @@ class Walk:
             elif self.is_place(offset, structure, index, at, MAPPING):
                 self.refer(offset, self.step)
                 tables.setdefault(offset, index)
+            elif offset % self.step == 0:
+                self.complete = False
             index += 1
         return [(index, offset) for offset, index in tables.items()]
 
@@ -147,6 +157,7 @@ class Walk:
         for item in self.items(offset):
             if item.entry & qcow2.OFLAG_COMPRESSED:
                 place = qcow2.compressed_place(item.entry, self.bits)
+                self.cut_off |= place.offset >= self.file.size
                 if place.offset < self.file.size:
                     start = place.offset // qcow2.COMPRESSED_SECTOR * qcow2.COMPRESSED_SECTOR
                     self.refer(start, place.stop - start, shared=True)
@@ -155,8 +166,10 @@ class Walk:
                         self.packed.add(place.offset, max(place.offset + 1, place.stop - 511))
                 continue
             host = item.entry & qcow2.L2E_OFFSET_MASK
-            if host and host % self.step == 0 and host < self.file.size:
-                self.refer(host, item.length << self.bits)
+            if host and host % self.step == 0:
+                self.cut_off |= host >= self.file.size
+                if host < self.file.size:
+                    self.refer(host, item.length << self.bits)
 
     def items(self, offset: int) -> Iterator[Item]:
         """Yield the entries of an L2 table that are not 0."""
@@ -252,7 +265,11 @@ class Walk:
         holds = offset % self.step == 0 and end <= self.file.size
         if not holds:
             expected = f"a multiple of {self.step:,}, in the file's {self.file.size:,} bytes"
-            self.find(structure, index, at, expected, f"{offset:,}", section)
+            finding = Finding(structure, f"entry {index:,}", at, expected, f"{offset:,}", section)
+            if offset % self.step:
+                self.remarks.find(*finding)
+            else:
+                self.beyond.add(finding, offset + self.step)
         return holds
 
     def find(self, structure: str, index: int, at: int, expected: str, found: str, section: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from construct import Container
 
 from imgwriter.filedata import Amount
+from imgwriter.findings import Finding
 from imgwriter.readers.hostfile import HostFile
 from imgwriter.units import SECTOR, MiB, div_ceil
 from imgwriter.vdi import (
@@ -23,6 +24,7 @@ from imgwriter.vdi import (
     VERSION,
     ImageType,
 )
+from imgwriter.verify.containers.beyond import Beyond
 from imgwriter.verify.remarks import Remarks
 from imgwriter.verify.values import Progress, Result
 
@@ -130,6 +132,7 @@ class _Check:
         start, count = fields.offset_bmap, fields.blocks_in_image
         allocated = fields.blocks_allocated
         seen: set[int] = set()
+        beyond = Beyond()
         for index, place in self.file.allocated(start, count, "little", _MAP):
             if progress is not None and index % (MiB // 4) == 0:
                 progress(Amount(4 * index, 0), Amount(4 * count, 0))
@@ -138,7 +141,9 @@ class _Check:
             at, offset = start + 4 * index, fields.offset_data + place * BLOCK_SIZE
             if offset + BLOCK_SIZE > self.file.size:
                 expected = f"a whole block in the file's {self.file.size:,} bytes"
-                self.remarks.find(_MAP, f"entry {index:,}", at, expected, f"{place:,}, at {offset:,}")
+                found = f"{place:,}, at {offset:,}"
+                finding = Finding(_MAP, f"entry {index:,}", at, expected, found, SECTION)
+                beyond.add(finding, offset + BLOCK_SIZE)
             elif place >= allocated:
                 expected = f"below blocks_allocated {allocated:,}"
                 self.remarks.find(_MAP, f"entry {index:,}", at, expected, f"{place:,}")
@@ -146,5 +151,6 @@ class _Check:
                 expected, found = "a block of its own", f"{place:,} again"
                 self.remarks.find(_MAP, f"entry {index:,}", at, expected, found)
             seen.add(place)
+        beyond.say(self.remarks)
         expected = f"{len(seen):,}, the blocks of the map"
         self.require(allocated == len(seen), "blocks_allocated", expected, f"{allocated:,}")

@@ -19,8 +19,10 @@ from construct import Container
 
 from imgwriter.extent import CHUNK
 from imgwriter.filedata import Amount
+from imgwriter.findings import Finding
 from imgwriter.readers.hostfile import HostFile, Used
-from imgwriter.units import SECTOR, align_up, div_ceil
+from imgwriter.units import SECTOR, align_up, counted, div_ceil
+from imgwriter.verify.containers.beyond import Beyond
 from imgwriter.verify.remarks import Remarks
 from imgwriter.verify.values import Progress, Result
 from imgwriter.vhd import (
@@ -55,6 +57,7 @@ _HEADER_AT = {
     "cookie": 0, "data_offset": 8, "table_offset": 16, "header_version": 24, "max_table_entries": 28,
     "block_size": 32, "checksum": 36, "parent_unique_id": 40, "reserved": 60,
 }  # fmt: skip
+_UNIQUE_ID = slice(68, 84)
 _CLEAR = re.compile("0+")
 
 
@@ -77,7 +80,8 @@ def verify_vhd(file: HostFile, progress: Progress | None = None) -> Result:
     first = _Record(file, 0, FOOTER_SIZE, "VHD footer, copy at the start", remarks)
     chosen = last if last.is_footer() or not first.is_footer() else first
     fields = chosen.footer()
-    if fields.disk_type != DiskType.FIXED:
+    whole = chosen is last or last.resembles(first)
+    if fields.disk_type != DiskType.FIXED and whole:
         # Both are looked at: whichever is damaged, the other is not.
         if chosen is not last:
             last.footer()
@@ -92,7 +96,14 @@ def verify_vhd(file: HostFile, progress: Progress | None = None) -> Result:
         elif fields.current_size < end:
             remarks.note(chosen.structure, "current_size", end + 48, expected, found)
     elif fields.disk_type == DiskType.DYNAMIC:
-        _Dynamic(file, fields, end if last.is_footer() else file.size, remarks).run(progress)
+        dynamic = _Dynamic(file, fields, end if last.is_footer() else file.size, remarks)
+        dynamic.run(progress)
+        if whole:
+            dynamic.beyond.say(remarks)
+        else:
+            lost = counted(dynamic.beyond.count, "block")
+            found = f"none: the end of the file is missing, with {lost} of the block allocation table"
+            remarks.find("VHD footer", "", end, "a footer at the end: get the whole of the file", found)
     return remarks.result()
 
 
@@ -110,6 +121,11 @@ class _Record:
         """Return whether it has a footer's cookie and checksum."""
         total = int.from_bytes(self.content[FOOTER_CHECKSUM], "big")
         return self.content.startswith(FOOTER_COOKIE) and total == checksum(self.content, FOOTER_CHECKSUM)
+
+    def resembles(self, other: _Record) -> bool:
+        """Return whether cookie, checksum or unique_id are another footer's: so a damaged one's are."""
+        parts = (slice(0, len(FOOTER_COOKIE)), FOOTER_CHECKSUM, _UNIQUE_ID)
+        return any(self.content[part] == other.content[part] for part in parts)
 
     def footer(self) -> Container[Any]:
         """Check a footer's fields, and return them."""
@@ -201,6 +217,7 @@ class _Dynamic:
         self.end = end
         self.remarks = remarks
         self.used = Used()
+        self.beyond = Beyond()
 
     def run(self, progress: Progress | None) -> None:
         """Check header, table and blocks."""
@@ -261,7 +278,11 @@ class _Dynamic:
             at, offset = table + 4 * index, place * SECTOR
             if offset < FOOTER_SIZE or offset + stored > self.end:
                 expected = f"a place for {stored:,} bytes before the footer at {self.end:,}"
-                self._find(f"entry {index:,}", at, expected, f"{offset:,}")
+                finding = Finding(_BAT, f"entry {index:,}", at, expected, f"{offset:,}", BAT_SECTION)
+                if offset < FOOTER_SIZE:
+                    self.remarks.find(*finding)
+                else:
+                    self.beyond.add(finding, offset + stored)
                 continue
             self.used.add(offset, offset + stored)
             yield index, offset

@@ -327,3 +327,40 @@ def test_references_are_counted(runs: list[tuple[int, int]], expected: list[tupl
     for low, high in runs:
         references.add(low, high)
     assert list(references.stretches()) == [Stretch(*each) for each in expected]
+
+
+# A file of which the end is missing
+
+
+@pytest.mark.parametrize("more", [0, 1, 5])
+def test_clusters_behind_the_end_are_one_finding(tmp_path: Path, more: int) -> None:
+    """What the refcounts say of them is not compared either."""
+    image = Image()
+    for number in range(more + 1):
+        cluster = 20 + 2 * number
+        image.put(">Q", L2_AT + 8 * (10 + number), cluster * CLUSTER | COPIED).count(cluster, 1)
+    result = image.verify(tmp_path / "image")
+    (finding,) = result.findings
+    assert (finding.structure, finding.field) == ("qcow2 L2 table", "entry 10")
+    assert result.notes == ()
+    entries = {0: "", 1: "1 entry more", 5: "5 entries more"}[more]
+    stop = (20 + 2 * more + 1) * CLUSTER
+    assert (f"too: {entries}, up to byte {stop:,}; it is cut off" in finding.found) is bool(more)
+    assert ("get the whole of the file" in finding.expected) is bool(more)
+
+
+def test_without_its_refcounts_a_file_that_is_cut_off_has_one_finding(tmp_path: Path) -> None:
+    image = Image()
+    image.image = image.image[:BLOCK]
+    result = image.verify(tmp_path / "image")
+    assert [(f.structure, f.field) for f in result.findings] == [("qcow2 refcount table", "entry 0")]
+    assert [n.found for n in result.notes] == ["refcounts that are not compared"]
+
+
+def test_a_compressed_cluster_that_ends_behind_the_file_is_missing(tmp_path: Path) -> None:
+    image = Image()
+    packed = deflated(bytes(range(256)) * 16)
+    image.put(f">{len(packed)}s", 6 * CLUSTER + 512, packed)
+    image.image = image.image[: 6 * CLUSTER + 520]
+    fields = [f.field for f in image.verify(tmp_path / "image").findings]
+    assert len(fields) == 1

@@ -80,6 +80,14 @@ def test_a_block_is_whole(tmp_path: Path, missing: int, holds: bool) -> None:
     assert (findings == ()) == holds
 
 
+def test_blocks_behind_the_end_are_one_finding(tmp_path: Path) -> None:
+    (finding,) = verified(tmp_path / "image", [0, 1, 2, 3], 1024 + 2 * MiB - 1).findings
+    assert finding.field == "entry 1"
+    stop = 1024 + 4 * MiB
+    assert finding.found.endswith(f"too: 2 entries more, up to byte {stop:,}; it is cut off")
+    assert finding.expected.endswith("get the whole of the file")
+
+
 @pytest.mark.parametrize("length", [0, 511, 512, 519])
 def test_a_file_that_is_cut_off(tmp_path: Path, length: int) -> None:
     path = tmp_path / "image"

@@ -186,6 +186,27 @@ def test_what_is_rare_is_a_note(tmp_path: Path, field: str) -> None:
     assert [note.field for note in result.notes] == [field]
 
 
+@pytest.mark.parametrize(
+    ("sectors", "lost"), [(FIRST + 100, "2 blocks"), (SECOND + 2, "1 block"), (SECOND + 129, "0 blocks")]
+)
+def test_the_end_of_a_file_is_missing(tmp_path: Path, sectors: int, lost: str) -> None:
+    """The copy of the footer at the start says what the disk is."""
+    image = Image()
+    image.put(">64s", (SECOND + 1) * 512, b"x" * 64)
+    image.image = image.image[: sectors * 512]
+    (finding,) = image.verify(tmp_path / "image").findings
+    assert (finding.structure, finding.field) == ("VHD footer", "")
+    assert finding.offset == (sectors - 1) * 512
+    assert finding.found == f"none: the end of the file is missing, with {lost} of the block allocation table"
+    assert finding.expected.endswith("get the whole of the file")
+
+
+def test_entries_behind_the_end_are_one_finding(tmp_path: Path) -> None:
+    (finding,) = Image([1000, 2000]).verify(tmp_path / "image").findings
+    assert finding.field == "entry 0"
+    assert f"too: 1 entry more, up to byte {(2000 + 129) * 512:,}; it is cut off" in finding.found
+
+
 @pytest.mark.parametrize("length", [0, 511, 512, 1024, 1536, 1600])
 def test_a_file_that_is_cut_off(tmp_path: Path, length: int) -> None:
     image = Image()
