@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NoReturn, TypeVar
 
 from imgwriter.errors import SpecError
@@ -13,16 +14,31 @@ T = TypeVar("T")
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help whose descriptions begin in one column, near the options."""
+    """Help whose descriptions begin in one column, near the options.
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=26)
+    Args:
+        prog: What the help is of.
+        width: Columns; those of the terminal when None.
+    """
+
+    def __init__(self, prog: str, width: int | None = None) -> None:
+        super().__init__(prog, max_help_position=26, width=width)
 
     def add_argument(self, action: argparse.Action) -> None:
         """Make room for an option, or for the commands: that these stand further in, argparse forgets."""
         super().add_argument(action)
         if isinstance(action, argparse._SubParsersAction):
             self._action_max_length += self._indent_increment
+
+
+@cache
+def _unseen(prog: str) -> Formatter:
+    """Return a formatter whose text nobody sees.
+
+    argparse wants one for each argument that is added, to look whether its metavar can be formatted. One that
+    asks for the terminal's width imports shutil: a tenth of ``--version``.
+    """
+    return Formatter(prog, width=80)
 
 
 class HelpAsked(Exception):
@@ -54,10 +70,14 @@ class Parser(argparse.ArgumentParser):
     intermixed = False
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(add_help=False, allow_abbrev=False, formatter_class=Formatter, **settings)
+        super().__init__(add_help=False, allow_abbrev=False, formatter_class=_unseen, **settings)
         self.add_argument(
             "-h", "--help", action=_Help, nargs=0, default=argparse.SUPPRESS, help="show this help and exit"
         )
+
+    def format_help(self) -> str:
+        self.formatter_class = Formatter
+        return super().format_help()
 
     def parse_known_args(  # type: ignore[override]  # argparse's overloads tell apart what is Any here
         self, args: Sequence[str] | None = None, namespace: Any = None
