@@ -395,6 +395,27 @@ def test_what_cannot_be_read_has_status_2(tmp_path: Path, capsysbinary: pytest.C
     assert "backing file" in err
 
 
+@pytest.mark.parametrize(
+    "fields", [{"incompatible_features": 1 << 20}, {"incompatible_features": 1 << 3, "compression_type": 2}]
+)
+def test_a_feature_of_a_container_that_is_not_known_is_a_note(
+    fields: dict[str, int], tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Spec: qcow2.txt, "Header": such an image must not be opened; its header and tables are checked."""
+    image = qcow2({}, MiB, cluster_bits=12, header_length=112, **fields)
+    put(image, 4096, ">Q", 15 * 4096)
+    put(image, 15 * 4096, ">16H", 1, 1, 1, 1, *[0] * 11, 1)
+    path = tmp_path / "image"
+    path.write_bytes(image)
+    status, out, err = run(capsysbinary, path)
+    assert (status, err) == (0, "")
+    assert "notes: the disk" in out
+    # What is damaged is found all the same.
+    put(image, 15 * 4096, ">H", 0)
+    path.write_bytes(image)
+    assert run(capsysbinary, path)[0] == (1 if fields["incompatible_features"] == 8 else 0)
+
+
 def test_errors_are_raised_before_anything_else(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="input format"):
         verify_image(bytes(tmp_path), "vmdk")
