@@ -14,17 +14,14 @@ Spec: kernel Documentation/filesystems/ext4/ifork.rst.
 
 from __future__ import annotations
 
-import sys
-from array import array
 from itertools import pairwise
 
-from imgwriter.ext4.block_map import LEVELS
+from imgwriter.ext4.block_map_walk import Indirect, walk_block_map
 from imgwriter.ext4.checksum import crc32c, inode_seed
 from imgwriter.ext4.device import Device, damaged
 from imgwriter.ext4.extent_tree import Piece, entries_per_block
 from imgwriter.ext4.format import (
     EXT4_EXTENTS_FL,
-    EXT4_NDIR_BLOCKS,
     EXTENT,
     EXTENT_HEADER,
     EXTENT_IDX,
@@ -215,48 +212,24 @@ class _ExtentTree:
 
 
 class _BlockMap:
-    """The blocks of one file, as its direct and indirect pointers say."""
+    """The blocks of one file, as its direct and indirect pointers say, up to i_size."""
 
     def __init__(self, reader: MapReader, inode: InodeRecord) -> None:
         self._reader = reader
         self._inode = inode
         self._where = f"ext4 inode {inode.number}, block map"
-        block_size = reader.superblock.block_size
-        self._pointers = block_size // 4
-        self._end = min(div_ceil(inode.size, block_size), LOGICAL_END)
         self.pieces: list[Piece] = []
-        pointers = _little_endian(inode.i_block)
-        self._direct(pointers[:EXT4_NDIR_BLOCKS], 0, inode.offset)
-        base = EXT4_NDIR_BLOCKS
-        for level in LEVELS:
-            self._indirect(pointers[EXT4_NDIR_BLOCKS + level - 1], level, base, inode.offset)
-            base += self._pointers**level
+        block_size = reader.superblock.block_size
+        end = min(div_ceil(inode.size, block_size), LOGICAL_END)
+        walk_block_map(inode.i_block, inode.offset, end, block_size, self)
 
-    def _indirect(self, block: int, level: int, base: int, parent: int) -> None:
-        """Add what is below a pointer to an indirect block; recursion goes three deep."""
-        if not block or base >= self._end:
-            return
+    def indirect(self, block: int, parent: int) -> Indirect:
         content = self._reader.structure(block, self._inode, self._where, parent)
-        offset = self._reader.device.block_offset(block)
-        pointers = _little_endian(content)
-        if level == 1:
-            self._direct(pointers, base, offset)
-            return
-        below = self._pointers ** (level - 1)
-        for index, pointer in enumerate(pointers):
-            if pointer:
-                self._indirect(pointer, level - 1, base + index * below, offset)
+        return Indirect(content, self._reader.device.block_offset(block))
 
-    def _direct(self, pointers: array[int], base: int, offset: int) -> None:
-        count = min(len(pointers), max(self._end - base, 0))
-        index = 0
-        while index < count:
-            start = pointers[index]
-            length = run_length(pointers, index, count, 1 if start else 0)
-            if start:
-                self._reader.content(start, length, self._inode, self._where, offset)
-                add_piece(self.pieces, base + index, start, length)
-            index += length
+    def run(self, logical: int, start: int, length: int, offset: int) -> None:
+        self._reader.content(start, length, self._inode, self._where, offset)
+        add_piece(self.pieces, logical, start, length)
 
 
 def add_piece(pieces: list[Piece], logical: int, start: int, length: int) -> None:
@@ -267,25 +240,3 @@ def add_piece(pieces: list[Piece], logical: int, start: int, length: int) -> Non
             pieces[-1] = Piece(before.logical, before.start, before.length + length)
             return
     pieces.append(Piece(logical, start, length))
-
-
-def run_length(pointers: array[int], first: int, stop: int, step: int) -> int:
-    """Return how many pointers of [first, stop) follow each other at ``step``: compared many at a time."""
-    end, size = first + 1, 1
-    while size:
-        size = min(size, stop - end)
-        expected = pointers[first] + (end - first) * step
-        run = range(expected, expected + size * step, step) if step else (expected,) * size
-        if size and expected + size * step <= LOGICAL_END and pointers[end : end + size] == array("I", run):
-            end += size
-            size *= 2
-        else:
-            size //= 2
-    return end - first
-
-
-def _little_endian(content: bytes) -> array[int]:
-    values = array("I", content)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values

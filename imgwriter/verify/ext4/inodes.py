@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from imgwriter.ext4.block_map import max_blocks
+from imgwriter.ext4.block_map_walk import little_endian
 from imgwriter.ext4.format import (
     EXT4_BAD_INO,
     EXT4_BG_INODE_UNINIT,
@@ -33,7 +34,7 @@ from imgwriter.ext4.map_reader import LOGICAL_END
 from imgwriter.units import div_ceil
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.extents import ExtentWalk
-from imgwriter.verify.ext4.indirect import BlockMapWalk, little_endian
+from imgwriter.verify.ext4.indirect import BlockMapWalk
 from imgwriter.verify.ext4.inode_rules import (
     KINDS,
     Rule,

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from imgwriter.errors import FormatError
 from imgwriter.ext4 import features as f
+from imgwriter.ext4.block_map_walk import little_endian
 from imgwriter.ext4.checksum import crc32c, inode_seed
 from imgwriter.ext4.extent_tree import Piece
 from imgwriter.ext4.format import EXT4_ORPHAN_BLOCK_MAGIC, ORPHAN_TAIL, SUPERBLOCK_OFFSET
 from imgwriter.ext4.inode_reader import InodeReader
 from imgwriter.ext4.map_reader import Claims, MapReader
 from imgwriter.verify.ext4 import sections
-from imgwriter.verify.ext4.indirect import little_endian
 from imgwriter.verify.ext4.record import decode
 from imgwriter.verify.ext4.subject import Subject
 

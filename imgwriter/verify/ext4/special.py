@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from imgwriter.ext4 import features as f
+from imgwriter.ext4.block_map_walk import little_endian
 from imgwriter.ext4.checksum import crc32c
 from imgwriter.ext4.format import (
     EXT4_JOURNAL_INO,
@@ -27,7 +28,6 @@ from imgwriter.ext4.format import (
 from imgwriter.ext4.group_layout import descriptor_blocks, groups_with_super
 from imgwriter.ext4.journal_reader import MIN_JOURNAL_BLOCKS, JournalCompat, JournalIncompat
 from imgwriter.verify.ext4 import sections
-from imgwriter.verify.ext4.indirect import little_endian
 from imgwriter.verify.ext4.mapping import Mapping
 from imgwriter.verify.ext4.record import Record
 from imgwriter.verify.ext4.subject import Subject

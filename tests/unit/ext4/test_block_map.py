@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from imgwriter.ext4 import block_map
+from imgwriter.ext4.block_map_walk import Indirect, walk_block_map
 from imgwriter.ext4.extent_tree import Piece
 
 BLOCK_SIZE = 1024
@@ -68,3 +69,53 @@ def test_counts() -> None:
 def test_reach() -> None:
     # Spec: ifork.rst: 12 + 2^(n) + 2^(2n) + 2^(3n) with n = log2(block size) - 2.
     assert block_map.max_blocks(4096) == 12 + 1024 + 1024**2 + 1024**3
+
+
+class _Visitor:
+    """Gives the blocks that it has, and keeps what it gets."""
+
+    def __init__(self, blocks: dict[int, bytes]) -> None:
+        self.blocks = blocks
+        self.runs: list[tuple[int, int, int, int]] = []
+
+    def indirect(self, block: int, parent: int) -> Indirect | None:
+        return Indirect(self.blocks[block], block * BLOCK_SIZE) if block in self.blocks else None
+
+    def run(self, logical: int, start: int, length: int, offset: int) -> None:
+        self.runs.append((logical, start, length, offset))
+
+
+def _pointers(**words: int) -> bytes:
+    return struct.pack(f"<{P}I", *(words.get(f"at{n}", 0) for n in range(P)))
+
+
+def test_a_walk_meets_every_run_in_the_files_order() -> None:
+    """Logical blocks as ifork.rst counts them: 12 direct, then P, P * P and P * P * P."""
+    i_block = struct.pack("<15I", 5, 6, 9, *[0] * 8, 11, 100, 200, 300)
+    blocks = {
+        100: _pointers(at0=20, at1=21, at255=30),
+        200: _pointers(at1=201), 201: _pointers(at2=40),
+        300: _pointers(at1=301), 301: _pointers(at0=302), 302: _pointers(at3=50),
+    }  # fmt: skip
+    expected = [
+        (0, 5, 2, 7), (2, 9, 1, 7), (11, 11, 1, 7),
+        (12, 20, 2, 100 * BLOCK_SIZE), (12 + 255, 30, 1, 100 * BLOCK_SIZE),
+        (12 + P + P + 2, 40, 1, 201 * BLOCK_SIZE),
+        (12 + P + P * P + P * P + 3, 50, 1, 302 * BLOCK_SIZE),
+    ]  # fmt: skip
+    visitor = _Visitor(blocks)
+    walk_block_map(i_block, 7, block_map.max_blocks(BLOCK_SIZE), BLOCK_SIZE, visitor)
+    assert visitor.runs == expected
+    # What is below a block that is not given is passed over, the rest is not.
+    visitor = _Visitor({n: content for n, content in blocks.items() if n != 200})
+    walk_block_map(i_block, 7, block_map.max_blocks(BLOCK_SIZE), BLOCK_SIZE, visitor)
+    assert visitor.runs == expected[:5] + expected[6:]
+
+
+@pytest.mark.parametrize(("end", "runs"), [(0, 0), (1, 1), (12, 3), (13, 4), (12 + 255, 4), (12 + 256, 5)])
+def test_a_walk_stops_at_its_end(end: int, runs: int) -> None:
+    i_block = struct.pack("<15I", 5, 6, 9, *[0] * 8, 11, 100, 0, 0)
+    visitor = _Visitor({100: _pointers(at0=20, at1=21, at255=30)})
+    walk_block_map(i_block, 7, end, BLOCK_SIZE, visitor)
+    assert len(visitor.runs) == runs
+    assert all(logical + length <= end for logical, _, length, _ in visitor.runs)

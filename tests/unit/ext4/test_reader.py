@@ -13,8 +13,8 @@ import pytest
 
 from imgwriter.errors import FormatError
 from imgwriter.ext4 import features as f
+from imgwriter.ext4.block_map_walk import run_length
 from imgwriter.ext4.checksum import crc32c
-from imgwriter.ext4.map_reader import run_length
 from imgwriter.ext4.reader import read_file_system
 from imgwriter.extent import Bytes, Volume, compose, extent
 from imgwriter.filedata import Concatenated, HandleSlice
