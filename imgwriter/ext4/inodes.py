@@ -113,7 +113,7 @@ class InodeEncoder:
         """
         demand = self.demand
         block_size, sectors_per_block = self.geometry.block_size, self.sectors_per_block
-        data_blocks, links, inline = demand.blocks, demand.links, demand.xattr_inline
+        data_blocks, links = demand.blocks, demand.links
         pack_into = INODE.pack_into
         for _ in range(count):
             inode = demand.inodes[position]
@@ -121,9 +121,8 @@ class InodeEncoder:
             i_block, flags, blocks = self._i_block(position, inode, number)
             file_acl = 0
             if inode.xattrs:
-                shared = demand.xattr_block_of.get(position)
-                if shared is not None:
-                    file_acl = self.allocation.xattr_blocks[shared]
+                file_acl = self._put_xattrs(table, at, position)
+                if file_acl:
                     blocks += 1
             size = inode.size
             kind = mode & 0o170000
@@ -136,49 +135,33 @@ class InodeEncoder:
             uid, gid = inode.uid, inode.gid
             sectors = blocks * sectors_per_block
             pack_into(
-                table,
-                at,
-                mode,
-                uid & 0xFFFF,
-                size & 0xFFFFFFFF,
-                low,
-                low,
-                low,
-                0,  # i_dtime: not deleted
-                gid & 0xFFFF,
-                links[position],
-                sectors & 0xFFFFFFFF,
-                flags,
+                table, at,
+                mode, uid & 0xFFFF, size & 0xFFFFFFFF,
+                low, low, low, 0,  # i_dtime: not deleted
+                gid & 0xFFFF, links[position], sectors & 0xFFFFFFFF, flags,
                 0,  # l_i_version: counts changes, none yet
                 i_block,
                 0,  # i_generation: a number that NFS wants to change when an inode is used again
-                file_acl & 0xFFFFFFFF,
-                size >> 32,
-                0,
-                sectors >> 32,
-                file_acl >> 32,
-                uid >> 16,
-                gid >> 16,
-                0,  # the checksum follows
-                0,
-                INODE_EXTRA_ISIZE,
-                0,
-                extra,
-                extra,
-                extra,
-                low,
-                extra,
-                0,
-                0,  # i_projid: the default project
-            )
-            if inode.xattrs and position in inline:
-                area = inline[position]
-                table[at + INODE_XATTR_OFFSET : at + INODE_XATTR_OFFSET + len(area)] = area
+                file_acl & 0xFFFFFFFF, size >> 32, 0,
+                sectors >> 32, file_acl >> 32, uid >> 16, gid >> 16,
+                0, 0,  # the checksum follows
+                INODE_EXTRA_ISIZE, 0,
+                extra, extra, extra, low, extra,
+                0, 0,  # i_projid: the default project
+            )  # fmt: skip
             if self.fs_seed is not None:
                 self._seal(table, at, number)
             at += INODE_SIZE
             number += 1
             position += 1
+
+    def _put_xattrs(self, table: bytearray, at: int, position: int) -> int:
+        """Put the extended attributes that fit behind an inode there; return the others' block, or 0."""
+        area = self.demand.xattr_inline.get(position)
+        if area is not None:
+            table[at + INODE_XATTR_OFFSET : at + INODE_XATTR_OFFSET + len(area)] = area
+        shared = self.demand.xattr_block_of.get(position)
+        return 0 if shared is None else self.allocation.xattr_blocks[shared]
 
     def _seal(self, table: bytearray, at: int, number: int, halves: int = 2) -> None:
         """Put the checksum into an inode; its high half only where i_extra_isize covers it."""
