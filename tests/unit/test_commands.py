@@ -146,6 +146,12 @@ def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParse
                 yield from _parsers(command)
 
 
+def test_every_command_says_what_runs_it() -> None:
+    for parser in _parsers(commands.make_parser()):
+        chooses = any(isinstance(action, argparse._SubParsersAction) for action in parser._actions)
+        assert chooses != callable(parser.get_default("run")), parser.prog
+
+
 def test_every_option_of_every_command_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
     parsers = list(_parsers(commands.make_parser()))
