@@ -45,7 +45,8 @@ def bar(verb: str, *, quiet: bool) -> Iterator[Progress | None]:
         task = drawn.add_task(verb, total=None)
 
         def show_progress(done: Amount, total: Amount) -> None:
-            files = f"{verb}, {done.files:,} of {total.files:,} files" if total.files else verb
+            noun = "file" if total.files == 1 else "files"
+            files = f"{verb}, {done.files:,} of {total.files:,} {noun}" if total.files else verb
             drawn.update(task, description=files, completed=done.bytes, total=total.bytes, refresh=True)
 
         yield show_progress

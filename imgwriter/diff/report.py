@@ -12,7 +12,7 @@ from imgwriter.diff.summary import Example, Group
 from imgwriter.diff.trees import CHANGED, ONLY_A, ONLY_B, UNREAD
 from imgwriter.errors import show
 from imgwriter.examine.opening import OpenedDisk
-from imgwriter.units import format_size
+from imgwriter.units import counted, format_size
 
 SCHEMA = 1
 """The version of the document."""
@@ -36,22 +36,23 @@ def _text(c: Comparison, lines: int | None) -> Iterator[str]:
     yield from (f"note: {note}" for note in c.notes)
     if c.same:
         yield ("the file systems hold the same" if c.files else "the disks are the same") + (
-            f", but for {c.summary.ignored:,} bytes of what is ignored" if c.summary.ignored else ""
+            f", but for {counted(c.summary.ignored, 'byte')} of what is ignored" if c.summary.ignored else ""
         )
         return
     yield ""
     yield from c.differences
     if c.summary.first is not None:
-        yield f"{c.summary.count:,} bytes differ; the first: {_first(c.summary.first)}"
+        differ = counted(c.summary.count, "byte differs", "bytes differ")
+        yield f"{differ}; the first: {_first(c.summary.first)}"
     elif not c.differences and not c.unread:
         yield "the file systems hold other files"
     for layer, groups in c.summary.layers.items():
-        counted = [group for group in groups.values() if not group.ignored]
-        if counted:
+        shown = [group for group in groups.values() if not group.ignored]
+        if shown:
             yield ""
-            yield f"{layer}: {_bytes(sum(group.count for group in counted))}"
+            yield f"{layer}: {counted(sum(group.count for group in shown), 'byte')}"
             yield from _limited(
-                [line for group in counted for line in _group(group, _share(lines, counted))], lines
+                [line for group in shown for line in _group(group, _share(lines, shown))], lines
             )
     for layer, changes in c.trees.items():
         counted_files = [x for x in changes if not x.group or x.group not in c.ignore]
@@ -63,16 +64,12 @@ def _text(c: Comparison, lines: int | None) -> Iterator[str]:
                 yield from _limited(of_kind, lines)
     if c.summary.ignored:
         yield ""
-        yield f"ignored: {_bytes(c.summary.ignored)}"
+        yield f"ignored: {counted(c.summary.ignored, 'byte')}"
     yield from (f"problem: {problem}" for problem in c.problems[:lines])
 
 
 def _image(disk: OpenedDisk) -> str:
     return f"{show(disk.path)} ({disk.image.format}, {format_size(disk.image.volume.size)})"
-
-
-def _bytes(count: int) -> str:
-    return f"{count:,} byte{'s' if count != 1 else ''}"
 
 
 def _first(change: Change) -> str:
@@ -95,11 +92,11 @@ def _group(group: Group, most: int | None) -> Iterator[str]:
         yield f"  {name}: {_values(group, first)}"
         return
     name = f"{group.kind}, {group.field_name}" if group.field_name else group.kind
-    counted = f"  {name}: {group.subjects:,} differ, {_bytes(group.count)}"
+    title = f"  {name}: {group.subjects:,} differ, {counted(group.count, 'byte')}"
     if most == 0:
-        yield f"{counted}; the first, {first.subject}: {_values(group, first)}"
+        yield f"{title}; the first, {first.subject}: {_values(group, first)}"
         return
-    yield counted
+    yield title
     shown = examples[:most]
     yield from (f"    {example.subject}: {_values(group, example)}" for example in shown)
     if group.subjects > len(shown):
@@ -108,12 +105,12 @@ def _group(group: Group, most: int | None) -> Iterator[str]:
 
 def _values(group: Group, example: Example) -> str:
     if group.kind == "placement":
-        return _bytes(example.count)
+        return counted(example.count, "byte")
     values = f"{example.a} -> {example.b}"
     if group.field_name or example.where >= 0 or group.kind not in _BY_BYTES:
-        where = f"byte {example.where:,} on, {_bytes(example.count)}: " if example.where >= 0 else ""
+        where = f"byte {example.where:,} on, {counted(example.count, 'byte')}: " if example.where >= 0 else ""
         return where + values
-    return f"at {example.offset:,}, {_bytes(example.count)}: {values}"
+    return f"at {example.offset:,}, {counted(example.count, 'byte')}: {values}"
 
 
 _BY_BYTES = ("gap", "unused", "boot block", "not read", "preallocated", "resize inode", "block map")

@@ -17,6 +17,7 @@ from imgwriter.extent import Data
 from imgwriter.fat.reader import FileSystem as Fat
 from imgwriter.filedata import Concatenated
 from imgwriter.tree.inventory import Inode
+from imgwriter.units import counted
 
 ONLY_A, ONLY_B, CHANGED, UNREAD = "only in A", "only in B", "changed", "not compared"
 
@@ -93,7 +94,7 @@ def _below(inode: Inode) -> tuple[str, ...]:
         entries = pending.pop().entries or {}
         count += len(entries)
         pending += [child for child in entries.values() if child.entries is not None]
-    return (f"a directory with {count:,} names",)
+    return (f"a directory with {counted(count, 'name')}",)
 
 
 def _compare(path: bytes, x: Inode, y: Inode, seen: set[tuple[int, int]]) -> FileChange | None:
@@ -144,7 +145,7 @@ def _content(x: Inode, y: Inode) -> Iterator[str]:
             if first < 0:
                 first = start + length - len(difference.lstrip(b"\0"))
     if count:
-        yield f"content from byte {first:,} on, {count:,} bytes differ"
+        yield f"content from byte {first:,} on, {counted(count, 'byte differs', 'bytes differ')}"
 
 
 def _stored(data: Data | None) -> list[tuple[int, int]]:

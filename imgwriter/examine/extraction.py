@@ -13,7 +13,7 @@ from imgwriter.examine.archive import archive
 from imgwriter.examine.unpack import unpack
 from imgwriter.filedata import Amount, amount
 from imgwriter.tree.inventory import Inventory
-from imgwriter.units import format_size
+from imgwriter.units import counted, format_size
 
 Progress: TypeAlias = Callable[[Amount, Amount], None]
 """Called with what is done, and all there is to do."""
@@ -61,7 +61,8 @@ def to_directory(
     total = Amount(sum(high - low for i in data for low, high in i.data_runs()), len(data))
     tally = None if progress is None else lambda done: progress(done, total)
     done = unpack(inventory, directory, owners=owners, overwrite=overwrite, progress=tally)
-    summary = f"{done.names:,} names, {format_size(done.written)} of contents, written to {show(directory)}"
+    names = counted(done.names, "name")
+    summary = f"{names}, {format_size(done.written)} of contents, written to {show(directory)}"
     return Extracted(summary, tuple(str(left) for left in done.left_out))
 
 
@@ -99,7 +100,7 @@ def to_tar(inventory: Inventory, target: bytes | int, progress: Progress | None 
     else:
         sink.write(planned.volume, target, progress=tally)
         name = show(target)
-    summary = f"{inventory.names:,} names, {format_size(planned.volume.size)}, written to {name}"
+    summary = f"{counted(inventory.names, 'name')}, {format_size(planned.volume.size)}, written to {name}"
     warnings: tuple[str, ...] = ()
     if planned.sockets:
         first = show(planned.first_socket)

@@ -9,7 +9,7 @@ from typing import Any
 
 from imgwriter.columns import columns, mebibytes
 from imgwriter.errors import show
-from imgwriter.units import format_size
+from imgwriter.units import counted, format_size
 
 Document = dict[str, Any]
 """A JSON object."""
@@ -56,8 +56,8 @@ def _remarks(image: Document, table: Document) -> Iterator[str]:
         yield "the primary table cannot be used; this is the backup"
     if table["findings"] or table["notes"]:
         yield (
-            f"the table has {table['findings']} findings and {table['notes']} notes;"
-            " run 'imgwriter verify' to see them"
+            f"the table has {counted(table['findings'], 'finding')} and {counted(table['notes'], 'note')};"
+            " run 'imgwriter verify' to see what"
         )
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from imgwriter.errors import show
 from imgwriter.tree.inventory import Inode
+from imgwriter.units import counted
 
 _NO_ID = 0xFFFF_FFFF
 """What chown(2) takes for "leave it"."""
@@ -37,7 +38,7 @@ class LeftOut(NamedTuple):
     first: bytes
 
     def __str__(self) -> str:
-        files = f"{self.files:,} files" if self.files != 1 else "1 file"
+        files = counted(self.files, "file")
         return f"{self.what} of {files} were left out, first of {show(self.first) or '/'}"
 
 

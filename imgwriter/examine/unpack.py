@@ -35,6 +35,7 @@ from imgwriter.sink.replace import output_error
 from imgwriter.sink.tally import Tally
 from imgwriter.tree import posix_acl
 from imgwriter.tree.inventory import Inode, Inventory
+from imgwriter.units import counted
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -154,7 +155,7 @@ class _Unpacker:
 
     def state(self) -> str:
         """Return what is there when it ended early."""
-        names = f"{self.names:,} of {self.inventory.names:,} names"
+        names = f"{self.names:,} of {counted(self.inventory.names, 'name')}"
         return f"{show(self.directory)} holds an unfinished tree, {names}: remove it before you extract again"
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ from imgwriter.ext4.format import (
 )
 from imgwriter.ext4.inode_reader import InodeRecord
 from imgwriter.ext4.superblock_reader import SuperblockValues
-from imgwriter.units import div_ceil
+from imgwriter.units import counted, div_ceil
 
 MAX_DEPTH = 5
 """Levels of blocks below i_block (EXT4_MAX_EXTENT_DEPTH)."""
@@ -136,7 +136,8 @@ class MapReader:
 
     def outside(self, start: int, length: int, inode: InodeRecord, where: str, offset: int) -> Exception:
         """Return the error for blocks that the file system has not."""
-        message = f"inode {inode.number:,} has {length:,} blocks at {start:,}, of {self.superblock.blocks:,}"
+        blocks = counted(length, "block")
+        message = f"inode {inode.number:,} has {blocks} at {start:,}, of {self.superblock.blocks:,}"
         return damaged(message, where, offset)
 
 
@@ -189,7 +190,7 @@ class _ExtentTree:
         written = length <= EXTENT_MAX_LEN
         count = length if written else length - EXTENT_MAX_LEN
         if not count or logical < self._next or logical + count > LOGICAL_END:
-            message = f"an extent has {count:,} blocks from {logical:,} on, after {self._next:,}"
+            message = f"an extent has {counted(count, 'block')} from {logical:,} on, after {self._next:,}"
             raise self._damaged(message, offset)
         self._next = logical + count
         self._reader.content(start, count, self._inode, self._where, offset)

@@ -31,7 +31,7 @@ from imgwriter.fuzz.deviation import Case
 from imgwriter.fuzz.mutations import mixed_case
 from imgwriter.sink import write, write_bytes
 from imgwriter.sink.folder import replacing_folder
-from imgwriter.units import format_size
+from imgwriter.units import counted, format_size
 
 ALL = "all"
 MANIFEST = "manifest.json"
@@ -68,7 +68,8 @@ class CorpusSpec:
                 f"there is no kind {self.kind!r} of corpus; use one of {', '.join((*KINDS, ALL))}"
             )
         if self.count is not None and not 1 <= self.count <= MOST_CASES:
-            raise SpecError(f"a corpus of {self.count:,} cases is not made; ask for 1 to {MOST_CASES:,}")
+            cases = counted(self.count, "case")
+            raise SpecError(f"a corpus of {cases} is not made; ask for 1 to {MOST_CASES:,}")
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -95,7 +96,7 @@ class Corpus(NamedTuple):
         """Return what is printed."""
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in self.cases.items())
         return (
-            f"{show(os.fsencode(self.directory))}: {sum(self.cases.values()):,} cases ({kinds}),"
+            f"{show(os.fsencode(self.directory))}: {counted(sum(self.cases.values()), 'case')} ({kinds}),"
             f" {format_size(self.size)}, of which {format_size(self.stored)} are no holes"
         )
 

@@ -16,7 +16,7 @@ from imgwriter.examine.owners import Kind, Owners, Region, layer_of, owners
 from imgwriter.ext4.reader import FileSystem as Ext4
 from imgwriter.fat.reader import FileSystem as Fat
 from imgwriter.map.palette import OF_KIND, Category
-from imgwriter.units import div_ceil, format_size
+from imgwriter.units import counted, div_ceil, format_size
 
 MOST_PARTS = 120
 """Parts of a disk that are drawn by themselves."""
@@ -108,9 +108,10 @@ def map_disk(disk: OpenedDisk) -> DiskMap:
     ]
     notes = [str(problem) for problem in found.problems[:_MOST_NOTES]]
     if len(found.problems) > _MOST_NOTES:
-        notes.append(f"and {len(found.problems) - _MOST_NOTES:,} more problems")
+        notes.append(f"and {counted(len(found.problems) - _MOST_NOTES, 'more problem')}")
     if len(panels) > MOST_PANELS:
-        notes.append(f"{len(panels) - MOST_PANELS:,} partitions more are not drawn from within")
+        more = counted(len(panels) - MOST_PANELS, "partition more is", "partitions more are")
+        notes.append(f"{more} not drawn from within")
     size = disk.image.volume.size
     table = {"none": "no partition table", "mbr": "MBR", "gpt": "GPT"}[disk.table.kind]
     return DiskMap(
@@ -201,10 +202,10 @@ def _facts(area: Area, totals: dict[Category, int], files: int) -> Iterator[str]
     if fs is None:
         return
     yield f"{format_size(totals.get(Category.FREE, 0))} unused"
-    yield f"{files:,} files with data"
+    yield f"{counted(files, 'file')} with data"
     if isinstance(fs, Ext4):
         sb = fs.superblock
-        yield f"blocks of {format_size(sb.block_size)}, {sb.groups:,} group{'s' if sb.groups > 1 else ''}"
+        yield f"blocks of {format_size(sb.block_size)}, {counted(sb.groups, 'group')}"
     else:
         yield f"FAT{fs.layout.bits}, clusters of {format_size(fs.layout.cluster_size)}"
 

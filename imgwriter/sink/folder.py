@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 
 from imgwriter.errors import OutputError, show
 from imgwriter.sink.replace import output_error
+from imgwriter.units import counted
 
 
 @contextmanager
@@ -68,8 +69,8 @@ def _publish(fresh: bytes, target: bytes, old: bytes, old_names: Collection[str]
             raise
     if others := set(os.listdir(os.fsdecode(target))) - set(old_names):
         raise OutputError(
-            f"{show(target)} has {len(others):,} files of others, such as {min(others)!r}; give an empty"
-            " folder",
+            f"{show(target)} has {counted(len(others), 'file')} of others, such as {min(others)!r};"
+            " give an empty folder",
             os.fsdecode(target),
         )
     os.rename(target, old)

@@ -22,6 +22,7 @@ from imgwriter.fat.reader import looks_like_fat
 from imgwriter.findings import Finding
 from imgwriter.tables_reader import Table
 from imgwriter.tables_reader.values import MBR_SECTION, PROTECTIVE_SECTION
+from imgwriter.units import counted
 from imgwriter.verify.remarks import Remarks
 from imgwriter.verify.values import Result
 from imgwriter.window import Window
@@ -115,5 +116,5 @@ def _check_signature(disk: OpenedDisk, remarks: Remarks) -> None:
         for row in used
     )
     if used and plausible:
-        found = f"{sector[510:512].hex(' ')}, after the records of {len(used)} partitions"
+        found = f"{sector[510:512].hex(' ')}, after the records of {counted(len(used), 'partition')}"
         remarks.find("MBR", "signature", 510, "55 aa", found)

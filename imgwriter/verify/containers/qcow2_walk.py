@@ -24,7 +24,7 @@ from imgwriter import qcow2
 from imgwriter.findings import Finding
 from imgwriter.readers.clusters import rising
 from imgwriter.readers.hostfile import HostFile, Used
-from imgwriter.units import align_up, div_ceil
+from imgwriter.units import align_up, counted, div_ceil
 from imgwriter.verify.containers.beyond import Beyond
 from imgwriter.verify.containers.qcow2_header import Tables
 from imgwriter.verify.containers.qcow2_references import References
@@ -234,7 +234,7 @@ class Walk:
         at = 0
         for number in range(min(count, _MOST_BITMAPS)):
             if at + qcow2.BITMAP.sizeof() > size:
-                expected, found = f"{count:,} bitmaps", f"{number:,} in {size:,} bytes"
+                expected, found = counted(count, "bitmap"), f"{number:,} in {size:,} bytes"
                 self.remarks.find(structure, "nb_bitmaps", start, expected, found, BITMAPS)
                 break
             record = qcow2.BITMAP.parse(directory[at:])

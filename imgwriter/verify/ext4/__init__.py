@@ -30,6 +30,7 @@ from imgwriter.ext4.format import EXT4_VALID_FS, SUPERBLOCK_OFFSET, SUPERBLOCK_S
 from imgwriter.ext4.reader import recover
 from imgwriter.ext4.superblock_reader import SuperblockValues, superblock_values
 from imgwriter.extent import Volume
+from imgwriter.units import counted
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.backups import verify_backups
 from imgwriter.verify.ext4.bitmaps import BitmapPass
@@ -132,7 +133,8 @@ def _recovered(
         return device, superblock
     readable = {block: newer for block, newer in recovery.newer.items() if newer.block < here}
     found = (
-        f"{recovery.transactions:,} transactions in its journal, with {len(recovery.newer):,} newer blocks"
+        f"{counted(recovery.transactions, 'transaction')} in its journal, with"
+        f" {counted(len(recovery.newer), 'newer block')}"
     )
     remarks.note(where, "needs_recovery", device.offset, "unmounted", found, sections.JOURNAL)
     newer = Device(volume, device.offset, device.size, superblock.block_size, readable)

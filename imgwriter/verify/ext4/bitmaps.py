@@ -34,7 +34,7 @@ from imgwriter.ext4.group_layout import (
     group_start,
     own_range,
 )
-from imgwriter.units import div_ceil
+from imgwriter.units import counted, div_ceil
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.descriptors import structure_of
 from imgwriter.verify.ext4.subject import Subject
@@ -48,11 +48,10 @@ class _Kind(NamedTuple):
 
     name: str
     field: str
-    things: str
 
 
-_BLOCKS = _Kind("block", "bg_block_bitmap_csum", "blocks")
-_INODES = _Kind("inode", "bg_inode_bitmap_csum", "inodes")
+_BLOCKS = _Kind("block", "bg_block_bitmap_csum")
+_INODES = _Kind("inode", "bg_inode_bitmap_csum")
 
 
 class BitmapPass:
@@ -196,11 +195,12 @@ class BitmapPass:
         ):
             if bits:
                 number = first + ((bits & -bits).bit_length() - 1) * step
-                found = f"{bits.bit_count():,} {kind.things} {what}, the first {number:,}"
+                found = f"{counted(bits.bit_count(), kind.name)} {what}, the first {number:,}"
                 self._subject.remarks.find(where, "bits", offset, expected, found, sections.BITMAPS)
         beyond = (1 << 8 * len(content)) - 1 & ~inside & ~marked
         if beyond:
-            found = f"{beyond.bit_count():,} bits clear, the first {(beyond & -beyond).bit_length() - 1:,}"
+            place = (beyond & -beyond).bit_length() - 1
+            found = f"{counted(beyond.bit_count(), 'bit')} clear, the first {place:,}"
             expected = f"1 from bit {count:,} on"
             self._subject.remarks.find(where, "padding", offset, expected, found, sections.BITMAPS)
 

@@ -27,7 +27,7 @@ from imgwriter.ext4.group_layout import (
     own_range,
     unpack_descriptor,
 )
-from imgwriter.units import div_ceil
+from imgwriter.units import counted, div_ceil
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.subject import Subject
 from imgwriter.verify.ext4.usage import OF_THE_FILE_SYSTEM, Runs
@@ -146,7 +146,7 @@ def _with_possible_places(subject: Subject, group: int, descriptor: Descriptor, 
         start = getattr(descriptor, name)
         if low <= start and start + length <= high and start:
             continue
-        expected = f"{length:,} block{'s' * (length > 1)} from {low:,} to {high - 1:,}"
+        expected = f"{counted(length, 'block')} from {low:,} to {high - 1:,}"
         subject.remarks.find(
             structure_of(group), f"bg_{name}", offset, expected, f"{start:,}", sections.GROUP_DESC
         )

@@ -29,7 +29,7 @@ from imgwriter.ext4.format import (
     EXT4_ENCRYPT_FL,
     EXT4_INDEX_FL,
 )
-from imgwriter.units import div_ceil
+from imgwriter.units import counted, div_ceil
 from imgwriter.verify.ext4 import hashes, sections
 from imgwriter.verify.ext4.entries import LEAST_REC_LEN, Chain, Entry, chain
 from imgwriter.verify.ext4.htree import Index, IndexWalk, Interval
@@ -107,9 +107,8 @@ class DirectoryPass:
                     yield logical + block - start, block
                 present = div_ceil(high, size) - start
             if length > 0 and not present:
-                self._find(
-                    where, "rec_len", device.block_offset(start), "entries", f"{length:,} blocks of zeros"
-                )
+                found = f"{counted(length, 'block')} of zeros"
+                self._find(where, "rec_len", device.block_offset(start), "entries", found)
 
     def _read_at(self, inode: Record, places: _Places, logical: int) -> tuple[bytes, int] | None:
         """Return the block of that place in a directory, for its index."""

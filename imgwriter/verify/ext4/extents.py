@@ -24,6 +24,7 @@ from imgwriter.ext4.format import (
     EXTENT_TAIL,
 )
 from imgwriter.ext4.map_reader import LOGICAL_END, MAX_DEPTH
+from imgwriter.units import counted
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.mapping import Mapping
 from imgwriter.verify.ext4.record import Record
@@ -127,7 +128,7 @@ class ExtentWalk:
         self._next = max(logical + count, self._next)
         if not self._subject.is_run(start, count):
             expected = f"blocks below {self._subject.superblock.blocks:,}"
-            self._find("ee_start", offset, expected, f"{count:,} blocks at {start:,}")
+            self._find("ee_start", offset, expected, f"{counted(count, 'block')} at {start:,}")
             self.mapping.whole = False
             return
         if self._subject.ratio > 1:

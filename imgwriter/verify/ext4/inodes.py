@@ -31,7 +31,7 @@ from imgwriter.ext4.format import (
 )
 from imgwriter.ext4.inode_reader import EXTRA_CHECKSUM, inode_checksum
 from imgwriter.ext4.map_reader import LOGICAL_END
-from imgwriter.units import div_ceil
+from imgwriter.units import counted, div_ceil
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.extents import ExtentWalk
 from imgwriter.verify.ext4.indirect import BlockMapWalk
@@ -221,7 +221,7 @@ class InodePass:
         self._missing(inode, mapping)
         if inode.number == EXT4_BAD_INO:
             if mapping.runs:
-                found = f"{sum(p.length for p in mapping.pieces):,} bad blocks"
+                found = counted(sum(p.length for p in mapping.pieces), "bad block")
                 self._subject.remarks.note(
                     inode.where, "i_block", inode.offset, "none", found, sections.SPECIAL
                 )

@@ -20,6 +20,7 @@ from imgwriter.ext4.extent_tree import Piece
 from imgwriter.ext4.format import EXT4_ORPHAN_BLOCK_MAGIC, ORPHAN_TAIL, SUPERBLOCK_OFFSET
 from imgwriter.ext4.inode_reader import InodeReader
 from imgwriter.ext4.map_reader import Claims, MapReader
+from imgwriter.units import counted
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.record import decode
 from imgwriter.verify.ext4.subject import Subject
@@ -33,7 +34,7 @@ def find_orphans(subject: Subject) -> None:
     _file(subject)
     if subject.orphans:
         at = subject.device.offset + SUPERBLOCK_OFFSET
-        found = f"{len(subject.orphans):,} inodes that the next mount removes or cuts off"
+        found = f"{counted(len(subject.orphans), 'inode')} for the next mount to remove or to cut off"
         subject.remarks.note("ext4 superblock", "s_last_orphan", at, "no orphans", found, sections.ORPHAN)
 
 
@@ -74,7 +75,8 @@ def _file(subject: Subject) -> None:
     if found and not present:
         at = subject.inode_offset(number)
         expected = "orphan_present in s_feature_ro_compat, or no entries"
-        subject.remarks.find(_FILE, "ob_inodes", at, expected, f"{len(found):,} entries", sections.ORPHAN)
+        entries = counted(len(found), "entry", "entries")
+        subject.remarks.find(_FILE, "ob_inodes", at, expected, entries, sections.ORPHAN)
     subject.orphans |= found
 
 

@@ -27,6 +27,7 @@ from imgwriter.ext4.format import (
 )
 from imgwriter.ext4.group_layout import descriptor_blocks, groups_with_super
 from imgwriter.ext4.journal_reader import MIN_JOURNAL_BLOCKS, JournalCompat, JournalIncompat
+from imgwriter.units import counted
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.mapping import Mapping
 from imgwriter.verify.ext4.record import Record
@@ -114,7 +115,7 @@ class _Journal:
         blocks = sum(p.length for p in mapping.pieces)
         if mapping.whole and (blocks != mapping.end or inode.size > blocks * size or mapping.unwritten):
             expected = f"a journal without holes for i_size {inode.size:,}"
-            find(inode.where, "i_block", inode.offset, expected, f"{blocks:,} blocks", sections.JOURNAL)
+            find(inode.where, "i_block", inode.offset, expected, counted(blocks, "block"), sections.JOURNAL)
         fields = self._subject.superblock.fields
         if fields["s_jnl_backup_type"] != 1:
             return

@@ -27,6 +27,7 @@ from imgwriter.ext4.format import (
 from imgwriter.ext4.group_layout import descriptor_blocks
 from imgwriter.ext4.params import BLOCK_SIZES
 from imgwriter.ext4.superblock_reader import SuperblockValues, parse_superblock
+from imgwriter.units import counted
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.subject import Subject
 from imgwriter.verify.ext4.superblock import STRUCTURE
@@ -211,7 +212,7 @@ def _notes(subject: Subject, raw: Mapping[str, Any], at: int) -> None:
     if not raw["s_state"] & EXT4_VALID_FS and not sb.features.has(f.Incompat.RECOVER):
         note(STRUCTURE, "s_state", at, "unmounted", "mounted, or never unmounted", sections.SUPER)
     if raw["s_state"] & EXT4_ERROR_FS or raw["s_error_count"]:
-        found = f"{raw['s_error_count']:,} errors, which a kernel noted"
+        found = f"{counted(raw['s_error_count'], 'error')}, which a kernel noted"
         note(STRUCTURE, "s_error_count", at, "no errors", found, sections.SUPER)
     if raw["s_overhead_clusters"] > sb.blocks:
         # tune2fs makes such where it takes a journal away; the kernel then computes it.

@@ -31,6 +31,7 @@ from imgwriter.ext4.xattr import (
     block_hash,
     entry_hash,
 )
+from imgwriter.units import counted
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.record import Record
 from imgwriter.verify.ext4.subject import Subject
@@ -301,7 +302,7 @@ class Attributes:
         where = f"ext4 inode {number}"
         uses = self._values[number]
         if count != uses:
-            expected = f"{uses:,} uses, as entries have it"
+            expected = f"{counted(uses, 'use')}, as entries have it"
             self._find(where, "l_i_version", offset, expected, f"{count:,}", sections.EA_INODE)
         entry_offset, entry_size = self._value_owners.get(number, (offset, size))
         if entry_size != size:

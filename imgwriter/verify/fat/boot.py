@@ -14,6 +14,7 @@ from imgwriter.errors import FormatError
 from imgwriter.fat.boot_reader import SECTOR_SIZES, BootSector, Layout, layout_of
 from imgwriter.fat.geometry import FAT32, FAT_TYPES, FIRST_CLUSTER, MAX_CLUSTER_SIZE
 from imgwriter.fat.structures import ENTRY_SIZE, boot_offsets
+from imgwriter.units import counted
 from imgwriter.verify.remarks import Remarks
 from imgwriter.window import Window
 
@@ -216,14 +217,14 @@ def _check_type(check: _Check, layout: Layout, place: Place) -> None:
     enough = sectors <= layout.clusters
     needed = -(-(sectors + FIRST_CLUSTER) * layout.bits // 8 // layout.sector_size)
     field = "BPB_FATSz32" if boot.wide else "BPB_FATSz16"
-    check.number(field, enough, f"{needed:,} or more, for {sectors:,} clusters", TYPE)
+    check.number(field, enough, f"{needed:,} or more, for {counted(sectors, 'cluster')}", TYPE)
     kind = FAT_TYPES[layout.bits]
     least, greatest = kind.minimum_clusters, kind.maximum_clusters
     check.require(
         least <= sectors <= greatest,
         total,
         f"{least:,} to {greatest:,} clusters for FAT{layout.bits}",
-        f"{sectors:,} clusters, which are FAT{layout.bits_by_count} to other readers",
+        f"{counted(sectors, 'cluster')}, which are FAT{layout.bits_by_count} to other readers",
         TYPE,
     )
     root = layout.root_cluster

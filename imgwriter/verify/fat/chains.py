@@ -17,7 +17,7 @@ from imgwriter.errors import show
 from imgwriter.fat.chains import Claims, Stop
 from imgwriter.fat.reader import FileSystem
 from imgwriter.fat.structures import ShortEntry
-from imgwriter.units import div_ceil
+from imgwriter.units import counted, div_ceil
 from imgwriter.verify.fat.entries import ENTRY, Flaw, first_cluster
 from imgwriter.verify.remarks import MOST_ALIKE, Remarks
 
@@ -98,7 +98,8 @@ class Chains:
         first, size = first_cluster(entry, self.layout.bits), entry.file_size
         if not first:
             if size:
-                self.find(path, Flaw("DIR_FstClusLO", "a cluster", f"0, for {size:,} bytes", ENTRY), offset)
+                found = f"0, for {counted(size, 'byte')}"
+                self.find(path, Flaw("DIR_FstClusLO", "a cluster", found, ENTRY), offset)
             return
         runs, stop = self._follow(path, first)
         if stop is not None:
@@ -106,7 +107,7 @@ class Chains:
         needed, held = div_ceil(size, self.layout.cluster_size), count(runs)
         if held > needed or (held < needed and stop is None):
             expected = f"{held:,} clusters' worth, as its chain has" if held else "0, as it has no clusters"
-            found = f"{size:,} bytes, {needed:,} clusters"
+            found = f"{counted(size, 'byte')}, {counted(needed, 'cluster')}"
             self.find(path, Flaw("DIR_FileSize", expected, found, ENTRY), offset)
 
     def find(self, path: Path, flaw: Flaw, offset: int) -> None:

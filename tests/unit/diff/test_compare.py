@@ -118,7 +118,7 @@ def test_other_shapes_are_compared_by_their_trees(base: Path, disk: Path, tmp_pa
     assert changes[b"link"].what == "only in A"
     assert changes[b"etc/new"].what == "only in B"
     assert "mode 0o644 -> 0o600" in changes[b"etc/motd"].details
-    assert "content from byte 2 on, 1 bytes differ" in changes[b"etc/issue"].details
+    assert "content from byte 2 on, 1 byte differs" in changes[b"etc/issue"].details
     assert {c.field_name for c in comparison.summary.layers["partition 1 (ext4)"].values()} >= {
         "s_blocks_count_lo", "s_inodes_count"
     }  # fmt: skip

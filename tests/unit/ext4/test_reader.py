@@ -517,7 +517,7 @@ def test_extents_that_do_not_rise() -> None:
     file = trees.file(b"a" * 20480)
     file.runs = ((0, 4096), (8192, 12288))
     made = of({b"file": file}, features="^metadata_csum")
-    with pytest.raises(FormatError, match="1 blocks from 0 on, after 1"):
+    with pytest.raises(FormatError, match="1 block from 0 on, after 1"):
         inode_with(made, b"file", 0x40, "<I", 0)
 
 
@@ -538,7 +538,7 @@ def deep(**asked: Any) -> tuple[bytearray, int, int]:
         (2, "<H", 0, "eh_entries is 0"),
         (2, "<H", 85, "eh_entries is 85"),
         (4, "<H", 85, "eh_max 85"),
-        (16, "<I", 0, "1 blocks at 0"),
+        (16, "<I", 0, "1 block at 0"),
         (24, "<I", 0, "ei_block 0 is before 167"),
     ],
 )

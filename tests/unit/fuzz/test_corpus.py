@@ -220,7 +220,7 @@ def test_a_file_that_was_put_there_meanwhile_stays(tmp_path: Path) -> None:
     def intrude(done: object, total: object) -> None:
         (folder / "precious").write_text("x")
 
-    with pytest.raises(OutputError, match="1 files of others, such as 'precious'"):
+    with pytest.raises(OutputError, match="1 file of others, such as 'precious'"):
         write_corpus(CorpusSpec("mbr", bytes(folder), 0, 5), intrude)
     assert (folder / "precious").exists()
     assert len(os.listdir(folder)) == 7

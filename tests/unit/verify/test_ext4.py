@@ -436,7 +436,7 @@ def test_bad_blocks_are_in_use_and_noted() -> None:
     put(image, inode_at(image, 1) + 0x28, "<I", 9000)
     result = verify(image)
     assert [n.structure for n in result.notes] == ["ext4 inode 1"]
-    assert "1 blocks in use and not marked, the first 9,000" in {f.found for f in result.findings}
+    assert "1 block in use and not marked, the first 9,000" in {f.found for f in result.findings}
     put(image, inode_at(image, 1) + 0x28, "<I", 1 << 30)
     assert ("ext4 inode 1, block map", "i_block") in found(image)
 
