@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imgwriter.errors import show
@@ -18,6 +18,7 @@ from imgwriter.fuzz.compare.classify import (
 )
 from imgwriter.fuzz.compare.session import Comparison
 from imgwriter.fuzz.compare.values import Case, Expected, Part, View
+from imgwriter.units import counted
 
 _VERDICTS = {
     "accept": "the table is to be taken",
@@ -28,7 +29,9 @@ _VERDICTS = {
 _MOST_PARTS = 4
 """Partitions that a line of the text shows."""
 
-_WIDTH = 11
+_LINE = 100
+"""Characters that a line of the table has at most, but for names that leave no room for it."""
+_GAP = 2
 
 
 def agrees(comparison: Comparison) -> bool:
@@ -54,7 +57,8 @@ def text(comparison: Comparison, most_groups: int | None = None) -> str:
     cases = comparison.corpus.cases
     disputed = sum(len(group.cases) for group in groups)
     lines = [
-        f"{show(comparison.corpus.directory)}: {len(cases):,} cases, {disputed:,} with a disagreement",
+        f"{show(comparison.corpus.directory)}: {counted(len(cases), 'case')},"
+        f" {disputed:,} with a disagreement",
         "",
     ]
     lines += _table(comparison)
@@ -64,7 +68,7 @@ def text(comparison: Comparison, most_groups: int | None = None) -> str:
     for number, group in enumerate(groups[:most_groups], start=1):
         lines += ["", *_group_lines(number, group, comparison)]
     if most_groups is not None and len(groups) > most_groups:
-        lines += ["", f"{len(groups) - most_groups:,} groups more; --groups all shows them"]
+        lines += ["", f"{counted(len(groups) - most_groups, 'group')} more; --groups all shows all"]
     return "\n".join(lines)
 
 
@@ -80,25 +84,59 @@ def _firsts(comparison: Comparison) -> list[str]:
 
 
 def _table(comparison: Comparison) -> list[str]:
+    """Return counts by parser, then who has which version, and what the words mean."""
     counts = tally(comparison.versions, comparison.corpus.cases, comparison.views)
     used = [word for word in CATEGORIES if any(of_one[word] for of_one in counts.values())]
-    columns = ["asked", "agrees", *(["open"] if any(c["open"] for c in counts.values()) else []), *used]
-    width = max(len("parser"), *map(len, comparison.versions))
-    of_version = max(len("version"), *map(len, comparison.versions.values()))
-    head = f"{'parser':<{width}}  {'version':<{of_version}}" + "".join(
-        f"{word:>{_WIDTH}}" for word in columns
-    )
-    rows = [head]
-    for name, version in comparison.versions.items():
-        numbers = "".join(f"{counts[name][word] or '':>{_WIDTH}}" for word in columns)
-        rows.append(f"{name:<{width}}  {version:<{of_version}}{numbers}".rstrip())
+    words = ["asked", "agrees", *(["open"] if any(c["open"] for c in counts.values()) else []), *used]
+    names = ["parser", *comparison.versions]
+    columns = [[word, *(f"{counts[name][word] or ''}" for name in comparison.versions)] for word in words]
+    rows: list[str] = []
+    for part in _fitting(columns, _LINE - max(map(len, names))):
+        rows += [*_rows_of(names, part), ""]
+    rows += _wrapped(f"{name} {version}" for name, version in comparison.versions.items())
     rows += ["", *(f"{word}: {CATEGORIES[word]}" for word in used)]
     return rows
 
 
+def _fitting(columns: Sequence[Sequence[str]], room: int) -> Iterator[Sequence[Sequence[str]]]:
+    """Yield the columns in as many parts as it takes for each to have no more than ``room`` characters."""
+    part: list[Sequence[str]] = []
+    taken = 0
+    for column in columns:
+        width = _GAP + max(map(len, column))
+        if part and taken + width > room:
+            yield part
+            part, taken = [], 0
+        part.append(column)
+        taken += width
+    yield part
+
+
+def _rows_of(names: Sequence[str], columns: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table: names to the left, numbers to the right."""
+    width = max(map(len, names))
+    widths = [_GAP + max(map(len, column)) for column in columns]
+    for name, *cells in zip(names, *columns, strict=True):
+        numbers = "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
+        yield f"{name:<{width}}{numbers}".rstrip()
+
+
+def _wrapped(items: Iterable[str]) -> list[str]:
+    """Return items as lines, none of which is broken within an item."""
+    lines: list[str] = []
+    for item in items:
+        if lines and len(lines[-1]) + len(item) + 2 <= _LINE:
+            lines[-1] += f", {item}"
+        else:
+            if lines:
+                lines[-1] += ","
+            lines.append(item)
+    return lines
+
+
 def _group_lines(number: int, group: Group, comparison: Comparison) -> list[str]:
     cases = comparison.corpus.cases
-    count = f"{len(group.cases):,} case{'' if len(group.cases) == 1 else 's'}"
+    count = counted(len(group.cases), "case")
     lines = [f"{number}. {_who(group.signature)}: {count}"]
     case = cases[group.cases[0]]
     what = ", ".join(case.deviations)
