@@ -55,7 +55,6 @@ Stages = Callable[[str], None]
 _LOG_LINES = 20
 _SLACK = 60 * NANOSECOND
 """What a guest's clock may be ahead of the host's, over a whole run."""
-_ROOT = b""
 
 
 def run_installer(plan: ImagePlan, stages: Stages | None = None) -> ImagePlan:

@@ -14,15 +14,18 @@ from collections.abc import Mapping
 
 from imgwriter import spec_boot
 from imgwriter.disk import Role
+from imgwriter.errors import GuestError
 from imgwriter.guest.busybox import find_busybox
 from imgwriter.guest.firmware import Firmware, find_firmware
 from imgwriter.guest.job import BOOT_LOADER_ENVIRONMENT, Command, Job, Mount, shell
 from imgwriter.guest.kernel import find_kernel
+from imgwriter.guest.kvm import makes_a_machine
 from imgwriter.guest.parts import Parts
 from imgwriter.guest.qemu import find_qemu
 from imgwriter.guest.session import modules_for
 from imgwriter.image_plan import ImagePlan
 from imgwriter.install.efi_variables import is_blank, read_variables
+from imgwriter.install.noise import Noise
 from imgwriter.spec import HostPath, ImageSpec
 
 
@@ -32,9 +35,17 @@ def find_parts(plan: ImagePlan) -> Parts:
     Raises:
         SourceError: The kernel, a module, busybox or the firmware is missing, or does not fit.
         FormatError: One of them is damaged.
-        GuestError: QEMU is missing.
+        GuestError: QEMU is missing, or a KVM that is asked for.
+        SpecError: The noise list is none.
     """
     spec = plan.spec
+    Noise.parse(spec.installer_noise)
+    if spec.accel == "kvm" and not makes_a_machine():
+        raise GuestError(
+            "/dev/kvm makes no machine for this user; use --accel tcg, or auto for either, or get the right"
+            " to use it (group kvm)",
+            "start",
+        )
     root = plan.trees["root"].root
     kernel = find_kernel(
         root,

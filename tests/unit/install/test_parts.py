@@ -10,7 +10,7 @@ import pytest
 
 from imgwriter import report
 from imgwriter.build import build_image, plan_image
-from imgwriter.errors import GuestError, ImgwriterError, SourceError
+from imgwriter.errors import GuestError, ImgwriterError, SourceError, SpecError
 from imgwriter.spec import ImageSpec
 from imgwriter.spec_boot import instead_of_guest
 from tests.unit.guest.elves import AARCH64, PT_INTERP, PT_LOAD, bzimage, elf, module
@@ -155,3 +155,14 @@ def test_no_guest_needs_nothing(root: Path, qemu: Path) -> None:
     _no_kernel(root, qemu)
     plan = plan_image(spec(root, qemu, boot_command=None))
     assert plan.parts is None and report.document(plan)["boot_loader"] is None
+
+
+def test_noise_that_is_no_list_is_refused(root: Path, qemu: Path) -> None:
+    with pytest.raises(SpecError, match="'logs' is none of default, none"):
+        plan_image(spec(root, qemu, installer_noise="logs"))
+
+
+@pytest.mark.skipif(os.access("/dev/kvm", os.R_OK | os.W_OK), reason="KVM can be had here")
+def test_kvm_that_is_not_there_is_refused(root: Path, qemu: Path) -> None:
+    with pytest.raises(GuestError, match=r"/dev/kvm makes no machine .* use --accel tcg"):
+        plan_image(spec(root, qemu, accel="kvm"))
