@@ -488,7 +488,7 @@ INODE_DAMAGE = [
     (0x2A, "<H", 5, "eh_entries"),
     (0x2C, "<H", 5, "eh_max 5"),
     (0x2E, "<H", 6, "eh_depth is 6"),
-    (0x2E, "<H", 1, "blocks at"),
+    (0x2E, "<H", 1, "1 block at"),
     (0x38, "<H", 0, "0 blocks from 0 on"),
     (0x38, "<H", 32768, "32,768 blocks at"),
     (0x3A, "<H", 1, "blocks at 4,29"),
@@ -569,7 +569,7 @@ def test_a_block_map_that_leads_to_itself() -> None:
 @pytest.mark.parametrize("pointer", [0, 11, 12, 13])
 def test_a_block_map_that_leads_outside(pointer: int) -> None:
     made = of({b"file": trees.file(b"a" * 1024 * 400)}, block_size=1024, fs_type="ext2")
-    with pytest.raises(FormatError, match="blocks at 16,777,215"):
+    with pytest.raises(FormatError, match="1 block at 16,777,215"):
         inode_with(made, b"file", 0x28 + 4 * pointer, "<I", 0xFFFFFF)
 
 
