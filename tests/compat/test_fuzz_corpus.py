@@ -175,9 +175,7 @@ SFDISK_DIFFERS = {
     "mbr.boot_indicators.all_active": _UNUSED,
     "mbr.record3.size_in_lba.zero": _UNUSED,
     "mbr.record3.sectors.zero": _UNUSED,
-    "mbr.record3.os_type.zero": _UNUSED,
     "mbr.record1.extended.zero": _UNUSED,
-    "mbr.ebr2.record1.os_type.zero": _UNUSED,
     "mbr.ebr2.record2.size_in_lba.zero": _UNUSED,
     "mbr.ebr1.signature.zero": _UNSIGNED,
     "mbr.ebr2.signature.zero": _UNSIGNED,
@@ -188,7 +186,6 @@ SFDISK_DIFFERS = {
     "mbr.ebr2.record2.starting_lba.own_ebr": _LOOP,
     "mbr.ebr3.record2.first": _LOOP,
     "mbr.ebr3.record2.second": _LOOP,
-    "mbr.ebr1.record1.link_itself": _LOOP,
     "mbr.ebr2.two_partitions": "takes one partition of an EBR",
 }
 """sfdisk 2.38; Linux and libblkid do none of it."""

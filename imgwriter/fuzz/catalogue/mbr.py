@@ -18,6 +18,7 @@ from imgwriter.fuzz.tables import MbrDisk, Row, mbr_disk
 SECTION = "UEFI 2.10, 5.2.1"
 FOLKLORE = "no specification; Linux block/partitions/msdos.c, libblkid"
 _OPEN = f"{SECTION}: must not be; EDK II then refuses the table, Linux takes it"
+NO_TYPE = f"{SECTION}: it may be ignored; Linux and libblkid list it, parted, GRUB and imgwriter do not"
 _MOST = 0xFFFF_FFFF
 _SECTORS = 2048
 
@@ -138,7 +139,7 @@ def _places() -> Iterator[Deviation]:
 
 
 def _types() -> Iterator[Deviation]:
-    yield _record("os_type.zero", "the record has sectors and no type: it is not used", os_type=0)
+    yield _record("os_type.zero", "the record has sectors and no type", None, NO_TYPE, os_type=0)
     yield _record("os_type.efi", "OSType is 0xEF, an EFI system partition", os_type=0xEF)
     yield _record("os_type.largest", "OSType is 0xFF", os_type=0xFF)
     yield _record("os_type.hidden", "OSType is 0x1C, hidden FAT32", os_type=0x1C)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from imgwriter import cli
-from imgwriter.fuzz.catalogue import KINDS, deviations
+from imgwriter.fuzz.catalogue import KINDS, cases, deviations
 from tests.fuzz.catalogue_table import table
 from tests.fuzz.targets import TARGETS
 from tests.unit.fuzz.test_corpus import SCHEMA
@@ -24,6 +24,20 @@ def test_the_catalogue_is_the_catalogue() -> None:
 def test_the_numbers_of_deviations_are_right() -> None:
     for kind in KINDS:
         assert f"| `{kind}` | {len(deviations(kind))} |" in GUIDE
+
+
+def test_the_results_are_of_this_catalogue() -> None:
+    """Where they are not: compare again, and write down what is measured then."""
+    results = " ".join((DOCS / "fuzzing-results.md").read_text().split())
+    verdicts = {kind: [case.verdict for case in cases(kind)] for kind in ("gpt", "mbr")}
+    known = {kind: len(found) - found.count(None) for kind, found in verdicts.items()}
+    assert f"{len(verdicts['gpt'])} cases of GPT, {len(verdicts['mbr'])} of MBR" in results
+    assert f"Cases with a verdict: {known['gpt']} of GPT, {known['mbr']} of MBR" in results
+    assert f"{verdicts['gpt'].count(None)} + {verdicts['mbr'].count(None)} cases have no verdict" in results
+    named = set(re.findall(r"`((?:gpt|mbr)\.[A-Za-z0-9_.]+)`", results))
+    assert named <= {d.name for kind in KINDS for d in deviations(kind)}
+    # imgwriter comes to every verdict, by another test.
+    assert f"| imgwriter | {known['gpt']} | | | | | | {known['mbr']} |" in results
 
 
 def test_every_key_of_the_manifest_is_described() -> None:
