@@ -2,38 +2,44 @@
 
 ::
 
-    python -m tests.fuzz.harness READER [libFuzzer's options and folders]
-    python -m tests.fuzz.harness tables -runs=100000 -max_len=65536 -dict=imgwriter.dict corpus/
+    python -m tests.fuzz.harness READER --inputs 20000 [libFuzzer's options and folders]
+    python -m tests.fuzz.harness tables --inputs 1000000 -dict=imgwriter.dict corpus/
 
-Needs ``pip install atheris``, which is no dependency of imgwriter's. Any exception but an ImgwriterError ends
-the run, and leaves its input in a file.
+Needs ``pip install atheris``, which is no dependency of imgwriter's. A crash ends the run, and leaves its
+input in a file, as libFuzzer does. What is counted, and what a crash is: tests/fuzz/campaign.py.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-from contextlib import suppress
+from pathlib import Path
 
 import atheris
 
 with atheris.instrument_imports(include=["imgwriter"]):
-    from imgwriter.errors import ImgwriterError
     from imgwriter.fuzz.mutator import custom_mutator
+    from tests.fuzz.campaign import HEADINGS, Tally
     from tests.fuzz.targets import TARGETS, seeds
 
 
 def main() -> None:
     """Fuzz the reader that the first argument names."""
-    name, *options = sys.argv[1:] or [""]
-    if name not in TARGETS:
-        sys.exit(
-            f"usage: python -m tests.fuzz.harness READER [options]; READER is one of {', '.join(TARGETS)}"
-        )
-    target, given = TARGETS[name], iter(seeds(name))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("reader", metavar="READER", choices=TARGETS, help=", ".join(TARGETS))
+    parser.add_argument("--inputs", type=int, default=20_000)
+    parser.add_argument("--crashes", type=Path, default=Path("crashes"))
+    arguments, options = parser.parse_known_args()
+    tally = Tally(arguments.reader, arguments.crashes)
+    given = iter(seeds(arguments.reader))
 
     def one_input(data: bytes) -> None:
-        with suppress(ImgwriterError):
-            target(data)
+        try:
+            tally.run(data)
+        finally:
+            # The last one, or a crash: libFuzzer ends the process itself.
+            if tally.inputs == arguments.inputs or tally.outcome().crashes:
+                print(f"{HEADINGS}\n{tally.outcome().row()}", flush=True)
 
     def mutated(data: bytes, max_size: int, seed: int) -> bytes:
         # libFuzzer knows no input at first: it is given ours.
@@ -42,7 +48,9 @@ def main() -> None:
 
     # Looked up at each call: atheris puts another function there when it begins.
     mutate = custom_mutator(lambda data, size: atheris.Mutate(data, size))
-    atheris.Setup([sys.argv[0], *options], one_input, custom_mutator=mutated)
+    longest = max(map(len, seeds(arguments.reader)))
+    usual = [f"-runs={arguments.inputs}", f"-max_len={longest}", "-print_final_stats=1"]
+    atheris.Setup([sys.argv[0], *usual, *options], one_input, custom_mutator=mutated)
     atheris.Fuzz()
 
 

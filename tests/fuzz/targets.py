@@ -152,9 +152,14 @@ def _vhds() -> tuple[bytes, ...]:
 
 
 def _vdis() -> tuple[bytes, ...]:
-    disk = Volume(4 * MiB, [extent(MiB, Bytes(b"data"), "data")])
-    kinds = ("dynamic", "static")
-    return tuple(_start(vdi.encode(disk, vdi.Parameters(k, UUID(int=1), UUID(int=2)))) for k in kinds)
+    """Return VDIs of two blocks of four, of one of four, and of one of one; a hole at the end is left out."""
+    data = [extent(at, Bytes(b"data"), "data") for at in (0, MiB)]
+    disks = {
+        "dynamic": [Volume(4 * MiB, data), Volume(4 * MiB, data[1:])],
+        "static": [Volume(MiB, data[:1])],
+    }
+    parameters = {kind: vdi.Parameters(kind, UUID(int=1), UUID(int=2)) for kind in disks}
+    return tuple(_start(vdi.encode(disk, parameters[kind])) for kind in disks for disk in disks[kind])
 
 
 def _ext4s() -> tuple[bytes, ...]:
