@@ -23,10 +23,10 @@ MACHINES = {62: "x86_64", 183: "aarch64"}
 
 _HEADER = struct.Struct("<4s5B7x2HI3QI6H")
 _IDENTITY = (2, 1)  # ELFCLASS64, ELFDATA2LSB
-_PROGRAM = struct.Struct("<I4xQ16xQ8xQ")  # p_type, p_offset, p_filesz, p_align
+_PROGRAM = struct.Struct("<I4xQ8x4Q")  # p_type, p_offset, p_paddr, p_filesz, p_memsz, p_align
 _SECTION = struct.Struct("<I20x2Q24x")  # sh_name, sh_offset, sh_size
 _NOTE = struct.Struct("<3I")  # namesz, descsz, type
-_PT_INTERP, _PT_NOTE = 3, 4
+_PT_LOAD, _PT_INTERP, _PT_NOTE = 1, 3, 4
 _MAX_NOTES = 1 << 20
 """Bytes of notes that are looked at: Debian's kernels have some hundred."""
 
@@ -74,6 +74,12 @@ class Elf:
         """Whether it runs without a dynamic linker."""
         return all(_PROGRAM.unpack_from(self._content, at)[0] != _PT_INTERP for at in self._programs)
 
+    @property
+    def end(self) -> int:
+        """The physical address behind the last segment that is loaded; 0 where none is."""
+        programs = (_PROGRAM.unpack_from(self._content, at) for at in self._programs)
+        return max((start + size for kind, _, start, _, size, _ in programs if kind == _PT_LOAD), default=0)
+
     def section(self, wanted: bytes) -> bytes:
         """Return the bytes of the first section of that name; b"" where there is none.
 
@@ -100,7 +106,7 @@ class Elf:
         Spec: System V ABI, "Note Section"; p_align says to what the parts of a note are padded.
         """
         for at in self._programs:
-            kind, offset, size, align = _PROGRAM.unpack_from(self._content, at)
+            kind, offset, _, size, _, align = _PROGRAM.unpack_from(self._content, at)
             if kind == _PT_NOTE:
                 segment = self._bytes(offset, min(size, _MAX_NOTES), "segment of notes", "p_offset")
                 yield from _notes(segment, 8 if align == 8 else 4)

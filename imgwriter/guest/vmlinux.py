@@ -11,9 +11,9 @@
        │
        └──> vmlinux: ELF, whose note says where QEMU enters it (PVH)  |  Image
 
-A bzImage that holds nothing of use here (LZ4, a kernel without the note, damage) stays what it is: it knows
-best how to start, or what to say. Nothing that QEMU loads for Arm decompresses itself, so a zboot that is
-damaged is an error.
+A bzImage that holds nothing of use here (LZ4, no such note, too much for the memory, damage) stays what it
+is: it knows best how to start, or what to say. Nothing that QEMU loads for Arm decompresses itself: there a
+damaged zboot is an error.
 
 Spec: the kernel's Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header";
 drivers/firmware/efi/libstub/zboot-header.S; Xen's include/public/elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY.
@@ -43,6 +43,8 @@ _PAYLOAD = struct.Struct("<2I")  # payload_offset, payload_length
 _PAYLOAD_AT = 0x248
 _PAYLOAD_PROTOCOL = 0x208  # the first that has them
 _PHYS32_ENTRY = (b"Xen", 18)
+
+_TABLES = 1 << 20  # bytes of ACPI's tables, and more
 
 _SIZE = 4  # bytes of the size behind a payload
 _GZIP, _LZMA = b"\x1f\x8b", b"\x5d\0\0"  # LZMA alone has no magic: it begins with lc=3, lp=0, pb=2
@@ -112,7 +114,8 @@ def loadable(request: GuestRequest, accelerator: str) -> Data:
         header = zboot(content)
         return kernel if header is None else Bytes(_image(content, header))
     if accelerator == "tcg":
-        plain = vmlinux(_content(kernel))
+        # QEMU puts the initramfs at the end of the memory, below its own tables.
+        plain = vmlinux(_content(kernel), request.memory - len(request.initramfs) - _TABLES)
         return kernel if plain is None else Bytes(plain)
     return kernel
 
@@ -121,11 +124,18 @@ def _content(kernel: Data) -> bytes:
     return b"".join(bytes(piece) for piece in kernel.chunks(0, len(kernel)))
 
 
-def vmlinux(bzimage: bytes) -> bytes | None:
-    """Return the ELF file in a bzImage; None where there is none that QEMU could enter."""
+def vmlinux(bzimage: bytes, room: int) -> bytes | None:
+    """Return the ELF file in a bzImage; None where there is none that QEMU could enter.
+
+    Args:
+        bzimage: The kernel's file.
+        room: Where the memory for it ends, in bytes. A kernel that reaches further would hang without a word,
+            and a bzImage finds out.
+    """
     try:
         plain = _decompressed(_payload(bzimage))
-        return plain if _has_entry(Elf(plain, _NAME)) else None
+        elf = Elf(plain, _NAME)
+        return plain if _has_entry(elf) and elf.end <= room else None
     except (FormatError, SourceError):
         return None
 

@@ -22,10 +22,28 @@ def note(name: bytes = b"Xen\0", kind: int = PHYS32_ENTRY, content: bytes = ENTR
     return struct.pack("<3I", len(name), len(content), kind) + padded
 
 
-def vmlinux(notes: bytes | None = None, machine: int = X86_64, align: int = 4, body: bytes = b"") -> bytes:
-    """Return an ELF file with a segment of notes, as a kernel has one, and ``body`` behind it."""
+def vmlinux(
+    notes: bytes | None = None,
+    machine: int = X86_64,
+    align: int = 4,
+    body: bytes = b"",
+    address: int = 16 << 20,
+    size: int = 1 << 20,
+) -> bytes:
+    """Return an ELF file with a segment of notes, as a kernel has one, and ``body`` behind it.
+
+    Args:
+        notes: The segment.
+        machine: e_machine.
+        align: p_align of the notes.
+        body: What follows.
+        address, size: p_paddr and p_memsz of a segment that is loaded.
+    """
     notes = note() if notes is None else notes
     content = bytearray(elf(machine, (PT_LOAD, PT_NOTE)))
+    # The first program header: p_paddr; p_memsz.
+    struct.pack_into("<Q", content, 64 + 24, address)
+    struct.pack_into("<Q", content, 64 + 40, size)
     # The second program header: p_offset; p_filesz, p_memsz, p_align.
     struct.pack_into("<Q", content, 64 + 56 + 8, len(content))
     struct.pack_into("<3Q", content, 64 + 56 + 32, len(notes), len(notes), align)

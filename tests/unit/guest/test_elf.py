@@ -49,6 +49,11 @@ def test_notes(align):
     assert list(Elf(elf(programs=(PT_LOAD,)), "it").notes()) == []
 
 
+def test_end():
+    assert Elf(vmlinux(address=16 << 20, size=5), "it").end == (16 << 20) + 5
+    assert Elf(elf(programs=(PT_INTERP,)), "it").end == 0
+
+
 @pytest.mark.parametrize(("length", "count"), [(11, 0), (12, 1), (23, 1), (24, 2)])
 def test_notes_end_with_their_segment(length, count):
     """A note without a name and content is 12 bytes; what is less is none."""

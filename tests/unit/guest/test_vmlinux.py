@@ -44,6 +44,10 @@ def packed(plain: bytes, how: str) -> bytes:
 FORMS = ("gzip", "xzkern", "lzma", "zstd22")
 
 
+def unpacked(bzimage: bytes) -> bytes | None:
+    return vmlinux(bzimage, 1 << 30)
+
+
 def content(data) -> bytes:
     return b"".join(bytes(piece) for piece in data.chunks(0, len(data)))
 
@@ -53,21 +57,21 @@ def content(data) -> bytes:
 
 @pytest.mark.parametrize("how", [*FORMS, "bzip2"])
 def test_a_bzimage_holds_a_vmlinux(how):
-    assert vmlinux(x86_kernel(packed(PLAIN, how))) == PLAIN
+    assert unpacked(x86_kernel(packed(PLAIN, how))) == PLAIN
 
 
 @pytest.mark.parametrize("how", FORMS)
 def test_what_the_kernel_appends_for_itself_stays_behind_it(how):
     """vmlinux.relocs follows the ELF file."""
     plain = PLAIN + b"relocations" * 99
-    assert vmlinux(x86_kernel(packed(plain, how))) == plain
+    assert unpacked(x86_kernel(packed(plain, how))) == plain
 
 
 def test_a_payload_may_begin_at_once_and_end_with_the_file():
     payload = packed(PLAIN, "gzip")
     image = x86_kernel(payload, before=0, after=0)
-    assert vmlinux(image) == PLAIN
-    assert vmlinux(image[:-1]) is None
+    assert unpacked(image) == PLAIN
+    assert unpacked(image[:-1]) is None
 
 
 def test_no_sectors_of_setup_are_four():
@@ -76,18 +80,18 @@ def test_no_sectors_of_setup_are_four():
     image = bytearray(x86_kernel(payload, before=SETUP - 5 * 512))
     image = image[: 5 * 512] + image[SETUP:]
     image[0x1F1] = 0
-    assert vmlinux(bytes(image)) == PLAIN
+    assert unpacked(bytes(image)) == PLAIN
 
 
 @pytest.mark.parametrize(("protocol", "is_read"), [(0x207, False), (0x208, True), (0x209, True)])
 def test_the_protocol_that_has_a_payload(protocol, is_read):
     image = x86_kernel(packed(PLAIN, "gzip"), protocol=protocol)
-    assert vmlinux(image) == (PLAIN if is_read else None)
+    assert unpacked(image) == (PLAIN if is_read else None)
 
 
 @pytest.mark.parametrize("cut", [0, 0x201, 0x24F, 0x250, 0x251, SETUP, SETUP + 0x40, SETUP + 0x50, -0x81])
 def test_a_bzimage_that_is_cut_off(cut):
-    assert vmlinux(x86_kernel(packed(PLAIN, "gzip"))[:cut]) is None
+    assert unpacked(x86_kernel(packed(PLAIN, "gzip"))[:cut]) is None
 
 
 @pytest.mark.parametrize("how", FORMS)
@@ -95,29 +99,29 @@ def test_a_bzimage_that_is_cut_off(cut):
 def test_a_size_that_is_a_lie(how, change):
     payload = packed(PLAIN, how)
     lying = payload[:-4] + struct.pack("<I", len(PLAIN) + change)
-    assert vmlinux(x86_kernel(payload)) == PLAIN
-    assert vmlinux(x86_kernel(lying)) is None
+    assert unpacked(x86_kernel(payload)) == PLAIN
+    assert unpacked(x86_kernel(lying)) is None
 
 
 @pytest.mark.parametrize("length", range(6))
 def test_a_payload_of_next_to_nothing(length):
-    assert vmlinux(x86_kernel(b"\x1f\x8b\x08\0\0\0"[:length])) is None
-    assert vmlinux(x86_kernel(bytes(length))) is None
+    assert unpacked(x86_kernel(b"\x1f\x8b\x08\0\0\0"[:length])) is None
+    assert unpacked(x86_kernel(bytes(length))) is None
 
 
 @pytest.mark.parametrize("magic", [b"HdrT", b"\0\0\0\0"])
 def test_no_bzimage(magic):
-    assert vmlinux(x86_kernel(packed(PLAIN, "gzip")).replace(b"HdrS", magic)) is None
+    assert unpacked(x86_kernel(packed(PLAIN, "gzip")).replace(b"HdrS", magic)) is None
 
 
 def test_lz4_stays_as_it_is():
-    assert vmlinux(x86_kernel(sized(b"\x02\x21\x4c\x18" + bytes(100), 1000))) is None
+    assert unpacked(x86_kernel(sized(b"\x02\x21\x4c\x18" + bytes(100), 1000))) is None
 
 
 @pytest.mark.parametrize("size", [0, MAX_KERNEL + 1, 0xFFFFFFFF])
 def test_sizes_that_no_kernel_has(size):
     payload = sized(packed(PLAIN, "xzkern")[:-4], size)
-    assert vmlinux(x86_kernel(payload)) is None
+    assert unpacked(x86_kernel(payload)) is None
 
 
 @pytest.mark.parametrize(
@@ -135,7 +139,7 @@ def test_sizes_that_no_kernel_has(size):
     ],
 )
 def test_nothing_that_qemu_could_enter(plain):
-    assert vmlinux(x86_kernel(packed(plain, "gzip"))) is None
+    assert unpacked(x86_kernel(packed(plain, "gzip"))) is None
 
 
 @pytest.mark.parametrize("align", [0, 1, 4, 8])
@@ -144,14 +148,14 @@ def test_the_entrys_note_is_found_behind_others(align):
     padding = 8 if align == 8 else 4
     others = b"".join(note(b"Linux\0"[-n:], 0x100, bytes(n + 5), padding) for n in range(7))
     plain = kernels.vmlinux(others + note(padding=padding), align=align)
-    assert vmlinux(x86_kernel(packed(plain, "gzip"))) == plain
+    assert unpacked(x86_kernel(packed(plain, "gzip"))) == plain
 
 
 def test_what_would_be_huge_is_made_no_larger_than_it_says():
     bomb = x86_kernel(sized(packed(bytes(256 << 20), "zstd22")[:-4], 1000))
     tracemalloc.start()
     try:
-        assert vmlinux(bomb) is None
+        assert unpacked(bomb) is None
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
@@ -164,7 +168,7 @@ def test_damage_leaves_a_bzimage_as_it_is(data):
     image = bytearray(x86_kernel(packed(plain, how)))
     at = data.draw(st.one_of(st.integers(SETUP, len(image) - 1), st.sampled_from([0x1F1, 0x248, 0x24C])))
     image[at : at + 4] = data.draw(st.binary(min_size=1, max_size=4))
-    found = vmlinux(bytes(image))
+    found = unpacked(bytes(image))
     # Where nothing vouches for the bytes (LZMA alone), another file may come out: one that QEMU can enter.
     assert found is None or found == plain or (how == "lzma" and len(found) == len(plain))
 
@@ -254,6 +258,17 @@ FLASH = Flash(b"code", b"variables")
 )
 def test_what_is_loaded(kernel, architecture, accelerator, flash, loaded):
     assert content(loadable(request(kernel, architecture, flash=flash), accelerator)) == loaded
+
+
+@pytest.mark.parametrize("excess", [-1, 0, 1])
+def test_a_vmlinux_lies_before_its_initramfs(excess):
+    """QEMU puts that at the end of the memory, and notices nothing."""
+    memory, initramfs, tables = 64 << 20, bytes(5000), 1 << 20
+    size = memory - len(initramfs) - tables - (16 << 20) + excess
+    plain = kernels.vmlinux(address=16 << 20, size=size)
+    kernel = x86_kernel(packed(plain, "gzip"))
+    asked = GuestRequest(Bytes(kernel), initramfs, memory=memory)
+    assert content(loadable(asked, "tcg")) == (plain if excess <= 0 else kernel)
 
 
 def test_a_kernel_that_stays_is_not_copied():
