@@ -10,7 +10,8 @@ A crash ends the campaign of its reader: its input is shrunk to what needs the f
 and written to --crashes. What is counted, and what a crash is: tests/fuzz/campaign.py.
 
 Hypothesis takes some 40 µs for each choice, as a reader does for an input; and the integers that it draws are
-mostly small, also where they choose from a list. So all the changes are one choice, a plan of bytes.
+mostly small, also where they choose from a list. So all the changes of an input are one choice: a plan of
+bytes.
 """
 
 from __future__ import annotations
@@ -29,10 +30,14 @@ from hypothesis import strategies as st
 from imgwriter.fuzz.mutator import mend, places
 from imgwriter.fuzz.record import ByteOrder
 from imgwriter.fuzz.strategies import disks
+from imgwriter.units import div_ceil
 from tests.fuzz.campaign import Tally, command
 from tests.fuzz.targets import seeds
 
-ROUND = 500
+AT_ONCE = 8
+"""Inputs of one of Hypothesis's examples, which takes it some 300 µs. A list of inputs would not do: most of
+what Hypothesis draws is an earlier example with one element in the place of others."""
+ROUND = 800
 """Inputs that Hypothesis draws before it begins anew: it keeps all that it drew."""
 ROUNDS = 32
 """One round in so many has any bytes; one whole disks, which take a hundred times as long, for tables."""
@@ -61,6 +66,18 @@ class Value(NamedTuple):
     added: bool
 
 
+class Round(NamedTuple):
+    """What draws inputs for a while.
+
+    Attributes:
+        strategy: Of some inputs, made one by one.
+        inputs: How many they are.
+    """
+
+    strategy: st.SearchStrategy[Iterator[bytes]]
+    inputs: int
+
+
 class Edits:
     """The changes of a content that are worth a try."""
 
@@ -70,12 +87,21 @@ class Edits:
         self._values = _values(len(content))
         self.count = len(self._spots) * len(self._values)
 
-    def apply(self, plan: bytes, drawn: int) -> bytes:
-        """Return the content with changes, then cut off, then with its checksums right, by a plan of bytes.
+    def inputs(self, plans: bytes, drawn: int) -> Iterator[bytes]:
+        """Yield the content changed by each of some plans, with one drawn number for all."""
+        return (self._changed(plan, drawn) for plan in _PLAN.iter_unpack(plans))
 
-        Zeros change nothing: the plan shrinks to them.
+    def strategy(self) -> st.SearchStrategy[Iterator[bytes]]:
+        """Return what draws changed contents, some at once."""
+        size = AT_ONCE * _PLAN.size
+        return st.builds(self.inputs, st.binary(min_size=size, max_size=size), st.integers(0, _MOST))
+
+    def _changed(self, plan: tuple[int, ...], drawn: int) -> bytes:
+        """Return the content with changes, then cut off, then with its checksums right.
+
+        Zeros change nothing: a plan shrinks to them.
         """
-        *changes, end, unmended = _PLAN.unpack(plan)
+        *changes, end, unmended = plan
         data = bytearray(self._content)
         for number in changes:
             if number >= _HALF:
@@ -91,11 +117,6 @@ class Edits:
         if value.added:
             result += int.from_bytes(data[offset : offset + size], order)
         data[offset : offset + size] = (result & ((1 << 8 * size) - 1)).to_bytes(size, order)
-
-    def strategy(self) -> st.SearchStrategy[bytes]:
-        """Return what draws the content with changes."""
-        plans = st.binary(min_size=_PLAN.size, max_size=_PLAN.size)
-        return st.builds(self.apply, plans, st.integers(0, _MOST))
 
 
 def _spots(content: bytes) -> list[Spot]:
@@ -121,21 +142,26 @@ def _values(size: int) -> list[Value]:
     )
 
 
-def inputs_of(target: str) -> list[st.SearchStrategy[bytes]]:
-    """Return what draws inputs for a reader, one strategy for each round, in turn."""
+def rounds_of(target: str) -> list[Round]:
+    """Return what draws inputs for a reader, in turn."""
     edits = [edits for edits in map(Edits, seeds(target)) if edits.count]
-    usual = st.one_of(*(each.strategy() for each in edits))
-    return [usual] * (ROUNDS - 2) + [disks() if target == "tables" else usual, st.binary(max_size=4096)]
+    usual = Round(st.one_of(*(each.strategy() for each in edits)), AT_ONCE)
+    whole = Round(disks().map(_alone), 1) if target == "tables" else usual
+    return [usual] * (ROUNDS - 2) + [whole, Round(st.binary(max_size=4096).map(_alone), 1)]
+
+
+def _alone(data: bytes) -> Iterator[bytes]:
+    return iter([data])
 
 
 def campaign(tally: Tally, inputs: int, number: int) -> None:
     """Run inputs in rounds, each with a seed of its own."""
-    for strategy in cycle(inputs_of(tally.target)):
-        before, left = tally.inputs, inputs - tally.inputs
-        if not left or tally.outcome().crashes:
+    for turn in cycle(rounds_of(tally.target)):
+        before = tally.inputs
+        if before == inputs or tally.outcome().crashes:
             break
         with _garbage_kept():
-            _round(tally, strategy, min(ROUND, left), f"{number} {tally.target} {before}")
+            _run(turn, tally, min(before + ROUND, inputs), f"{number} {tally.target} {before}")
         if tally.inputs == before:
             raise RuntimeError(f"Hypothesis draws no more inputs for {tally.target}")
 
@@ -151,19 +177,23 @@ def _garbage_kept() -> Iterator[None]:
         gc.collect()
 
 
-def _round(tally: Tally, strategy: st.SearchStrategy[bytes], inputs: int, number: str) -> None:
+def _run(turn: Round, tally: Tally, end: int, number: str) -> None:
+    """Run inputs until there have been ``end``."""
+
     @seed(number)
     @settings(
-        max_examples=inputs,
+        max_examples=div_ceil(end - tally.inputs, turn.inputs),
         database=None,
         deadline=None,
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
         verbosity=Verbosity.quiet,
     )
-    @given(strategy)
-    def test(data: bytes) -> None:
-        tally.run(data)
+    @given(turn.strategy)
+    def test(drawn: Iterator[bytes]) -> None:
+        for data in drawn:
+            if tally.inputs < end or tally.outcome().crashes:  # more only to shrink
+                tally.run(data)
 
     try:
         test()
