@@ -77,6 +77,18 @@ def test_silent_on_images_by_mke2fs(options: str, tree: Path, tmp_path: Path) ->
         assert verify(path).findings == ()
 
 
+@pytest.mark.parametrize("options", [*VARIANTS, *WITHOUT_ATTRIBUTES, *MORE][::2])
+def test_one_finding_where_the_end_is_missing(options: str, tree: Path, tmp_path: Path) -> None:
+    """Wherever an image is cut off behind its superblock."""
+    path = mke2fs(tmp_path / "image", options, tree)
+    size = path.stat().st_size
+    chance = random.Random(options)
+    places = {2048, size - 1, *(chance.randrange(2048, most) for most in (1 << 20, 1 << 20, size))}
+    for end in sorted(places, reverse=True):
+        os.truncate(path, end)
+        assert [f.field for f in verify(path).findings] == ["s_blocks_count"], end
+
+
 @pytest.mark.parametrize("fs_type", ["ext4", "ext3", "ext2"])
 @pytest.mark.parametrize("block_size", [1024, 4096])
 def test_silent_on_imgwriters_images_before_and_after_tools(
