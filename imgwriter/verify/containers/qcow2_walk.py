@@ -123,7 +123,7 @@ class Walk:
                 if offset not in seen:
                     entries[index] = offset
                     seen.add(offset)
-            elif offset % self.step == 0:
+            elif offset and offset % self.step == 0:
                 self.complete = False
         return entries
 

@@ -364,3 +364,11 @@ def test_a_compressed_cluster_that_ends_behind_the_file_is_missing(tmp_path: Pat
     image.image = image.image[: 6 * CLUSTER + 520]
     fields = [f.field for f in image.verify(tmp_path / "image").findings]
     assert len(fields) == 1
+
+
+def test_reserved_bits_alone_lead_nowhere(tmp_path: Path) -> None:
+    """An entry of the refcount table that has them, and no offset: refcounts are compared all the same."""
+    result = Image().put(">Q", CLUSTER + 8, 1).count(7, 0).verify(tmp_path / "image")
+    fields = [(f.structure, f.field) for f in result.findings]
+    assert fields == [("qcow2 refcount table", "entry 1"), ("qcow2 refcount block", "refcount")]
+    assert result.notes == ()
