@@ -81,6 +81,7 @@ def verify_vhd(file: HostFile, progress: Progress | None = None) -> Result:
     chosen = last if last.is_footer() or not first.is_footer() else first
     fields = chosen.footer()
     whole = chosen is last or last.resembles(first)
+    lost = ""
     if fields.disk_type != DiskType.FIXED and whole:
         # Both are looked at: whichever is damaged, the other is not.
         if chosen is not last:
@@ -101,9 +102,10 @@ def verify_vhd(file: HostFile, progress: Progress | None = None) -> Result:
         if whole:
             dynamic.beyond.say(remarks)
         else:
-            lost = counted(dynamic.beyond.count, "block")
-            found = f"none: the end of the file is missing, with {lost} of the block allocation table"
-            remarks.find("VHD footer", "", end, "a footer at the end: get the whole of the file", found)
+            lost = f", with {counted(dynamic.beyond.count, 'block')} of the block allocation table"
+    if not whole:
+        found = f"none: the end of the file is missing{lost}"
+        remarks.find("VHD footer", "", end, "a footer at the end: get the whole of the file", found)
     return remarks.result()
 
 

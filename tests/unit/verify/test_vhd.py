@@ -201,6 +201,15 @@ def test_the_end_of_a_file_is_missing(tmp_path: Path, sectors: int, lost: str) -
     assert finding.expected.endswith("get the whole of the file")
 
 
+@pytest.mark.parametrize("kind", [2, 4, 5])
+def test_the_end_of_a_file_that_is_not_dynamic_is_missing(tmp_path: Path, kind: int) -> None:
+    """Nothing but the copy of the footer is looked at, and the footer itself is missed."""
+    image = Image().put(">I", -512 + 60, kind, copy=True).signed()
+    image.image = image.image[: SECOND * 512]
+    findings = [f for f in image.verify(tmp_path / "image").findings if f.structure == "VHD footer"]
+    assert [f.found for f in findings] == ["none: the end of the file is missing"]
+
+
 def test_entries_behind_the_end_are_one_finding(tmp_path: Path) -> None:
     (finding,) = Image([1000, 2000]).verify(tmp_path / "image").findings
     assert finding.field == "entry 0"
