@@ -120,7 +120,12 @@ def verify_image(
         layers.append(Layer("partition table", "" if kind == "none" else kind, result))
         layers += (_area(disk, area, progress, known_cut=finding is not None) for area in _areas(disk))
     else:
-        layers.append(_area(disk, disk.area(partition), progress))
+        area = disk.area(partition)
+        layer = _area(disk, area, progress)
+        # A file system that is not known, or of which nothing is there, does not say that itself.
+        if finding is not None and layer.kind not in (EXT4, FAT) and _lacks(disk, area):
+            layer = layer._replace(result=Result((finding,), layer.result.notes))
+        layers.append(layer)
     return Report(path, chosen, disk.image.volume.size, tuple(layers))
 
 
@@ -160,7 +165,7 @@ def _area(disk: OpenedDisk, area: Area, progress: Progress | None, *, known_cut:
         known_cut: That the disk is cut off was found already.
     """
     volume, start, size = disk.image.volume, area.start, area.size
-    known = known_cut and area.partition is not None and area.partition.end > volume.size
+    known = known_cut and _lacks(disk, area)
     kind = area.kind or _lost(disk, area)
     if kind == EXT4:
         told = _share_of(size, progress)
@@ -174,6 +179,11 @@ def _area(disk: OpenedDisk, area: Area, progress: Progress | None, *, known_cut:
     else:
         result = Result(notes=tuple(_not_verified(area, kind)))
     return Layer(area.name, kind, result)
+
+
+def _lacks(disk: OpenedDisk, area: Area) -> bool:
+    """Return whether a part of a partition is behind the end of the disk."""
+    return area.partition is not None and area.partition.end > disk.image.volume.size
 
 
 def _share_of(size: int, progress: Progress | None) -> Callable[[int, int], None] | None:

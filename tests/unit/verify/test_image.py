@@ -307,6 +307,13 @@ def test_a_partition_of_a_disk_that_is_cut_off(images: Callable[..., bytes], tmp
     assert findings(result, "partition 2") == [("ext4 superblock", "s_blocks_count")]
 
 
+def test_a_partition_of_which_nothing_is_there(images: Callable[..., bytes], tmp_path: Path) -> None:
+    """There is no file system that says it."""
+    result = verified(tmp_path / "image", images("efi")[: 9 * MiB], partition=2)
+    assert findings(result, "partition 2") == [("GPT primary header", "alternate_lba")]
+    assert "partition 2, the backup GPT" in result.layers[0].result.findings[0].found
+
+
 def test_fat_that_is_cut_off_is_one_finding(tmp_path: Path) -> None:
     volume = FatVolume(12)
     for sectors in (2047, 100, 2):
