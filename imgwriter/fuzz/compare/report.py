@@ -125,7 +125,7 @@ def _wrapped(items: Iterable[str]) -> list[str]:
     """Return items as lines, none of which is broken within an item."""
     lines: list[str] = []
     for item in items:
-        if lines and len(lines[-1]) + len(item) + 2 <= _LINE:
+        if lines and len(lines[-1]) + len(", ,") + len(item) <= _LINE:  # another may follow, after a comma
             lines[-1] += f", {item}"
         else:
             if lines:

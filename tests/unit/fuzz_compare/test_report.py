@@ -117,6 +117,16 @@ def test_a_table_with_long_names_is_split_into_parts_that_fit():
     assert [word for head in heads for word in head] == ["asked", "agrees", "open", *CATEGORIES]
 
 
+@pytest.mark.parametrize(("length", "fits"), [(99, True), (100, False), (101, False)])
+def test_a_line_of_versions_that_a_comma_ends_fits_too(length, fits):
+    """Two parsers with their versions have so many characters, and a third follows."""
+    versions = {"first": "1" * 40, "second": "2" * (length - len("first , second ") - 40), "third": "3"}
+    lines = text(everything_wrong(*versions)._replace(versions=versions), 0).splitlines()
+    (line,) = [line for line in lines if line.startswith("first 1")]
+    assert len(line) <= 100
+    assert ("second" in line) is fits
+
+
 def test_where_all_agree_there_are_no_groups():
     same = comparison((ACCEPT, {"p": GOOD, "q": GOOD}))
     assert agrees(same) and "\n1. " not in text(same)
