@@ -86,7 +86,8 @@ def plan_image(spec: ImageSpec) -> ImagePlan:
         SpecError: The request contradicts itself.
         SourceError: Something in the trees cannot go in.
         CapacityError: It does not fit.
-        GuestError: A guest is to install the boot loader, and there is no QEMU.
+        GuestError: A guest is to install the boot loader, and there is no QEMU, or a KVM that is asked for.
+        FormatError: A part of what the guest is made from is damaged.
     """
     check_table(spec)
     _check_manifest(spec)

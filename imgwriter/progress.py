@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from imgwriter.units import counted
+
 if TYPE_CHECKING:
     from imgwriter.build import Progress
     from imgwriter.filedata import Amount
@@ -45,8 +47,7 @@ def bar(verb: str, *, quiet: bool) -> Iterator[Progress | None]:
         task = drawn.add_task(verb, total=None)
 
         def show_progress(done: Amount, total: Amount) -> None:
-            noun = "file" if total.files == 1 else "files"
-            files = f"{verb}, {done.files:,} of {total.files:,} {noun}" if total.files else verb
+            files = f"{verb}, {done.files:,} of {counted(total.files, 'file')}" if total.files else verb
             drawn.update(task, description=files, completed=done.bytes, total=total.bytes, refresh=True)
 
         yield show_progress

@@ -8,8 +8,9 @@
            │    └── link ────┘    └── link ────┘
            └ links count from here, logical partitions from their own EBR
 
-No specification has the chain; it is followed as Linux and libblkid do, who agree. A link to a sector that
-was met before, or out of the extended partition, ends it.
+No specification has the chain; it is followed as Linux and libblkid do where they agree, but for records
+without a type, which UEFI lets a reader ignore. A link to a sector that was met before ends it, as for libblkid,
+and so does one that leads out of the extended partition.
 
 Spec: UEFI 2.10, 5.2.
 """

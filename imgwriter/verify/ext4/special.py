@@ -156,8 +156,7 @@ class _Journal:
             yield from self._rules_of_version_2(raw, content)
 
     def _rules_of_version_2(self, raw: Any, content: bytes) -> Iterator[_Rule]:
-        known = (sum(map(int, JournalCompat)), sum(map(int, JournalIncompat)), 0)
-        incompat = JournalIncompat(raw.s_feature_incompat & known[1])
+        incompat = JournalIncompat(raw.s_feature_incompat & sum(map(int, JournalIncompat)))
         both = JournalIncompat.CSUM_V2 | JournalIncompat.CSUM_V3
         one = both not in incompat and not (incompat & both and raw.s_feature_compat & JournalCompat.CHECKSUM)
         yield _Rule("s_feature_incompat", one, "one kind of checksums", f"{raw.s_feature_incompat:#x}")
