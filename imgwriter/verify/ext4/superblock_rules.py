@@ -231,7 +231,9 @@ def _notes(subject: Subject, raw: Mapping[str, Any], at: int) -> None:
             note(STRUCTURE, f"s_feature_{word}", at, "features that are known", found, sections.SUPER)
     for name in f.refusals(sb.features):
         found = f"{name}: nothing but superblock and group descriptors is verified"
-        note(STRUCTURE, "s_feature_incompat", at, "features that are read", found, sections.SUPER)
+        # One without a name is refused in that word alone.
+        flag, _ = f.NOT_READ.get(name.partition(" ")[0], (f.Incompat(0), ""))
+        note(STRUCTURE, _WORDS[type(flag)], at, "features that are read", found, sections.SUPER)
     for flag, what in _NOT_VERIFIED:
         if sb.features.has(flag):
             found = f"{f.name_of(flag)}: {what} not verified"

@@ -809,6 +809,7 @@ def with_features(at: int, bits: int, features: str = PLAIN) -> bytearray:
         (0x60, 1 << 20, "s_feature_incompat", "FEATURE_I20"),
         (0x60, 0x1, "s_feature_incompat", "compression"),
         (0x64, 1 << 20, "s_feature_ro_compat", "FEATURE_R20"),
+        (0x64, 0x80, "s_feature_ro_compat", "snapshot"),
     ],
 )
 def test_a_feature_that_is_not_read_is_a_note(
