@@ -9,8 +9,8 @@
            └ links count from here, logical partitions from their own EBR
 
 No specification has the chain; it is followed as Linux and libblkid do where they agree, but for records
-without a type, which UEFI lets a reader ignore. A link to a sector that was met before ends it, as for libblkid,
-and so does one that leads out of the extended partition.
+without a type, which UEFI lets a reader ignore. A link to a sector that was met before ends it, as it does
+for libblkid, and so does one that leads out of the extended partition.
 
 Spec: UEFI 2.10, 5.2.
 """
