@@ -417,7 +417,7 @@ def test_a_feature_of_a_container_that_is_not_known_is_a_note(
     status, out, err = run(capsysbinary, path)
     assert (status, err) == (0, "")
     assert "notes: the disk" in out
-    # What is damaged is found all the same.
+    # Refcounts are compared where nothing that is not known can have some of them.
     put(image, 15 * 4096, ">H", 0)
     path.write_bytes(image)
     assert run(capsysbinary, path)[0] == (1 if fields["incompatible_features"] == 8 else 0)
