@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imgwriter.convert import Conversion, Converted, ConvertSpec, convert_image, plan_conversion
     from imgwriter.errors import ImgwriterError
     from imgwriter.spec import Content, ImageSpec
-    from imgwriter.spec_file import read_spec
+    from imgwriter.spec.file import read_spec
 
 __version__ = "0.1.0"
 
@@ -55,7 +55,7 @@ _HOME = {
     "install_boot_loader": "imgwriter.build",
     "plan_conversion": "imgwriter.convert",
     "plan_image": "imgwriter.build",
-    "read_spec": "imgwriter.spec_file",
+    "read_spec": "imgwriter.spec.file",
     "write_image": "imgwriter.build",
 }
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from imgwriter import spec_boot
 from imgwriter.bootloader.loaders import install
 from imgwriter.bootloader.outcome import Installed
 from imgwriter.bootloader.target import LoaderOptions, Target
 from imgwriter.disk import Role
 from imgwriter.ext4 import features
 from imgwriter.image_plan import provisional_layout, root_identity
-from imgwriter.spec import ImageSpec
+from imgwriter.spec import ImageSpec, boot
 from imgwriter.tree.inventory import Inventory
 
 _NEW_TO_GRUB = (features.Incompat.CSUM_SEED, features.Incompat.LARGEDIR)
@@ -39,7 +38,7 @@ def with_boot_loader(
         root_label=label,
         root_fs_type=spec.fs_type,
         time=spec.time,
-        esp_mount=spec_boot.esp_mount(spec),
+        esp_mount=boot.esp_mount(spec),
         boot_mount=os.fsencode(spec.boot_mount),
         toplevel=None if spec.toplevel is None else os.fsencode(spec.toplevel),
     )
@@ -50,7 +49,7 @@ def with_boot_loader(
         grub_modules=tuple(spec.grub_modules),
     )
     roots = {role: tree.root for role, tree in trees.items()}
-    halves = [install(name, roots, target, options) for name in spec_boot.without_guest(spec)]
+    halves = [install(name, roots, target, options) for name in boot.without_guest(spec)]
     return {role: Inventory(root) for role, root in roots.items()}, _together(spec, halves)
 
 

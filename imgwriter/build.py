@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from imgwriter import encoder, sidecar, sink, spec_boot
+from imgwriter import encoder, sidecar, sink
 from imgwriter.container import SPOOLED
 from imgwriter.deferred import Deferred
 from imgwriter.errors import OutputError, show
@@ -29,7 +29,7 @@ from imgwriter.extent import Volume
 from imgwriter.filedata import Amount
 from imgwriter.image_plan import FileSystem, ImagePlan, check_table, plan_disk, seed_of
 from imgwriter.sources import image_path, read_sources, spool_directory
-from imgwriter.spec import ImageSpec
+from imgwriter.spec import ImageSpec, boot
 
 __all__ = ["FileSystem", "ImagePlan", "Progress", "Result", "build_image", "plan_image", "write_image"]
 
@@ -93,13 +93,13 @@ def plan_image(spec: ImageSpec) -> ImagePlan:
     _check_manifest(spec)
     sources = read_sources(spec)
     warnings = (*_output_warnings(spec), *sources.warnings)
-    if spec_boot.without_guest(spec):
+    if boot.without_guest(spec):
         from imgwriter.boot_files import with_boot_loader  # what only a boot loader needs
 
         trees, installed = with_boot_loader(spec, sources.trees)
         return plan_disk(spec, trees, (*warnings, *installed.warnings), installed)
     plan = plan_disk(spec, sources.trees, warnings)
-    if spec.boot_choice.loader != spec_boot.GUEST:
+    if spec.boot_choice.loader != boot.GUEST:
         return plan
     from imgwriter.install import find_parts  # readers, and all about guests: most images have none
 
@@ -122,7 +122,7 @@ def install_boot_loader(plan: ImagePlan, stages: Callable[[str], None] | None = 
         CapacityError: The image does not fit any more with what was installed.
         OutputError: There is no room for the scratch disk.
     """
-    if plan.spec.boot_choice.loader != spec_boot.GUEST:
+    if plan.spec.boot_choice.loader != boot.GUEST:
         return plan
     from imgwriter.install import run_installer  # as find_parts
 

@@ -26,12 +26,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "imgwriter"
 LAYERS = {
     "errors": 0, "units": 0,
     "extent": 1, "filedata": 1, "deferred": 1, "worker": 1, "tree.inventory": 1, "spec": 1, "identifiers": 1,
-    "compression": 1, "container": 1, "values": 1, "spec_nix": 1, "spec_boot": 1, "window": 1,
+    "compression": 1, "container": 1, "values": 1, "window": 1,
     "findings": 0, "columns": 0, "exit_status": 0,
     "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2,
     "qcow2": 2, "qcow2_tables": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
     "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3, "encoder": 3, "nixpkgs_size": 3,
-    "tables_reader": 3, "nearest": 0, "spec_kinds": 3, "schema": 3, "spec_file": 3,
+    "tables_reader": 3, "nearest": 0, "spec.kinds": 3, "spec.schema": 3, "spec.file": 3,
     "nix.path_info": 1, "nix.hashes": 1, "nix": 3,
     "guest": 3, "vm": 3,
     "build": 4, "convert": 4, "": 4,
@@ -53,15 +53,11 @@ SIDEWAYS = {
     ("tree.inventory", "extent"),  # a file's content is a Data
     ("gpt", "mbr"),  # the protective MBR
     ("container", "compression"),  # which levels there are
-    ("spec", "container"),  # an image has a container
-    ("schema", "spec_kinds"),  # what a key's value may be
-    ("spec_file", "spec_kinds"),
-    ("spec_file", "schema"),  # the table of keys
-    ("spec", "spec_nix"),  # its checks of what concerns NixOS
-    ("spec", "spec_boot"),  # and of what concerns boot loaders
-    ("spec_boot", "container"),
-    ("spec_nix", "container"),  # a choice is refused in the same words
-    ("spec_nix", "nix.path_info"),  # what a store path is
+    ("spec", "container"),  # an image has a container; a choice is refused in the same words
+    ("spec.schema", "spec.kinds"),  # what a key's value may be
+    ("spec.file", "spec.kinds"),
+    ("spec.file", "spec.schema"),  # the table of keys
+    ("spec", "nix.path_info"),  # what a store path is
     ("encoder", "sink"),  # how many processes pay
     ("qcow2", "qcow2_tables"),
     ("qcow2_compressed", "qcow2"),  # the same header and tables
@@ -103,8 +99,8 @@ LAZY = {
     ("commands.build", "imgwriter.build"): "construct, pyfatfs, all the planning: --version needs none",
     ("commands.build", "imgwriter.report"): "with build",
     ("commands.build", "imgwriter.spec"): "dataclasses: 20 ms that --version does without",
-    ("commands.build", "imgwriter.spec_boot"): "the same",
-    ("commands.build", "imgwriter.spec_file"): "tomllib and json: only where a file is given",
+    ("commands.build", "imgwriter.spec.boot"): "the same",
+    ("commands.build", "imgwriter.spec.file"): "tomllib and json: only where a file is given",
     ("commands.cat", "imgwriter.examine.contents"): "the readers, only for commands that look into an image",
     ("commands.cat", "imgwriter.sink"): "for cat; other commands import it with build",
     ("commands.convert", "imgwriter.convert"): "the formats' readers, only for this command",
@@ -130,7 +126,7 @@ LAZY = {
     ("commands.map", "imgwriter.map.page"): "the same",
     ("commands.map", "imgwriter.map.svg"): "the same",
     ("commands.parser", "difflib"): "only where an option is not known",
-    ("commands.schema", "imgwriter.schema"): "only for this command",
+    ("commands.schema", "imgwriter.spec.schema"): "only for this command",
     ("commands.schema", "json"): "only for this command",
     ("commands.verify", "imgwriter.verify.image"): "the readers and checkers, only for this command",
     ("commands.verify", "imgwriter.verify.report"): "with verify",

@@ -94,8 +94,7 @@ def to_spec(arguments: argparse.Namespace, environ: dict[str, str]) -> ImageSpec
         SpecError: The request contradicts itself, an option has no effect, or SOURCE_DATE_EPOCH is no time.
         SourceError: The spec file cannot be read.
     """
-    from imgwriter import spec_boot
-    from imgwriter.spec import Content, ImageSpec  # dataclasses and uuid are not needed for --version
+    from imgwriter.spec import Content, ImageSpec, boot  # dataclasses and uuid are not needed for --version
 
     names = ImageSpec.__dataclass_fields__
     given = {name: value for name, value in vars(arguments).items() if name in names}
@@ -107,11 +106,11 @@ def to_spec(arguments: argparse.Namespace, environ: dict[str, str]) -> ImageSpec
     epoch = source_date_epoch(environ)
     fields = {} if epoch is None else {"time": epoch, "clamp": epoch}
     if hasattr(arguments, "spec_file"):
-        from imgwriter.spec_file import read_fields
+        from imgwriter.spec.file import read_fields
 
         fields |= read_fields(arguments.spec_file)
     spec = ImageSpec(**(fields | given))
-    spec_boot.refuse_unused(spec, given)
+    boot.refuse_unused(spec, given)
     return spec
 
 

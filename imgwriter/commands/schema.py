@@ -14,7 +14,7 @@ for editors and validators. docs/spec-file.md describes the keys.
 
 EPILOG = """\
 examples
-  imgwriter schema > imgwriter.schema.json
+  imgwriter schema > imgwriter.spec.schema.json
   imgwriter schema | jq '.properties | keys'
 """
 
@@ -35,6 +35,6 @@ def run(_arguments: argparse.Namespace) -> int:
     """Print the schema, and return the exit status."""
     import json
 
-    from imgwriter.schema import json_schema
+    from imgwriter.spec.schema import json_schema
 
     return printed(json.dumps(json_schema(), indent=2, sort_keys=True))

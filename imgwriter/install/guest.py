@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from imgwriter import sink, spec_boot
+from imgwriter import sink
 from imgwriter.bootloader.outcome import Change, Installed
 from imgwriter.disk import Partition
 from imgwriter.errors import FormatError, SourceError
@@ -44,6 +44,7 @@ from imgwriter.install.noise import Noise
 from imgwriter.install.parts import find_parts, job_of, places
 from imgwriter.sink.stream import unnamed
 from imgwriter.sources import spool_directory
+from imgwriter.spec import boot
 from imgwriter.tables_reader import read_table
 from imgwriter.tree.inventory import Inode, Inventory
 from imgwriter.tree.rules import NANOSECOND
@@ -87,7 +88,7 @@ def run_installer(plan: ImagePlan, stages: Stages | None = None) -> ImagePlan:
             path, "raw", sector_size=spec.sector_size if scratch.layout.scheme == "gpt" else None
         )
     installed = Installed(
-        spec_boot.GUEST,
+        boot.GUEST,
         spec.boot_choice.reason,
         log=result.log[-_LOG_LINES:],
         firmware_variables=variables,

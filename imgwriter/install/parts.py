@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from imgwriter import spec_boot
 from imgwriter.disk import Role
 from imgwriter.errors import GuestError
 from imgwriter.guest.busybox import find_busybox
@@ -26,7 +25,7 @@ from imgwriter.guest.session import modules_for
 from imgwriter.image_plan import ImagePlan
 from imgwriter.install.efi_variables import is_blank, read_variables
 from imgwriter.install.noise import Noise
-from imgwriter.spec import HostPath, ImageSpec
+from imgwriter.spec import HostPath, ImageSpec, boot
 
 
 def find_parts(plan: ImagePlan) -> Parts:
@@ -52,7 +51,7 @@ def find_parts(plan: ImagePlan) -> Parts:
         toplevel=_path(spec.toplevel),
         kernel=_path(spec.vm_kernel),
         modules=_path(spec.vm_modules),
-        instead=spec_boot.instead_of_guest(spec),
+        instead=boot.instead_of_guest(spec),
     )
     return Parts(
         kernel,
@@ -89,7 +88,7 @@ def job_of(plan: ImagePlan) -> Job:
 
 def places(spec: ImageSpec) -> Mapping[Role, bytes]:
     """Return where each file system is in the running system, by role."""
-    return {"root": b"/", "esp": spec_boot.esp_mount(spec), "boot": os.fsencode(spec.boot_mount)}
+    return {"root": b"/", "esp": boot.esp_mount(spec), "boot": os.fsencode(spec.boot_mount)}
 
 
 def _mount(plan: ImagePlan, role: Role, path: bytes) -> Mount:
@@ -107,5 +106,5 @@ def _commands(spec: ImageSpec) -> list[Command]:
     if spec.boot_command is not None:
         commands.append(shell(spec.boot_command))
     else:
-        commands.append(Command((spec_boot.SYSTEM_INSTALLER, "boot"), environment=BOOT_LOADER_ENVIRONMENT))
+        commands.append(Command((boot.SYSTEM_INSTALLER, "boot"), environment=BOOT_LOADER_ENVIRONMENT))
     return commands

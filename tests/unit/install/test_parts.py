@@ -12,7 +12,7 @@ from imgwriter import report
 from imgwriter.build import build_image, plan_image
 from imgwriter.errors import GuestError, ImgwriterError, SourceError, SpecError
 from imgwriter.spec import ImageSpec
-from imgwriter.spec_boot import instead_of_guest
+from imgwriter.spec.boot import instead_of_guest
 from tests.unit.guest.elves import AARCH64, PT_INTERP, PT_LOAD, bzimage, elf, module
 
 VERSION = "6.1.0-9-amd64"

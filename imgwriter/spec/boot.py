@@ -21,7 +21,7 @@ from imgwriter.container import one_of
 from imgwriter.errors import SpecError
 
 if TYPE_CHECKING:
-    from imgwriter.spec import ImageSpec
+    from imgwriter.spec.image_spec import ImageSpec
 
 GUEST = "guest"
 NONE = "none"

@@ -14,14 +14,14 @@ import imgwriter
 from imgwriter import commands
 from imgwriter.commands.build import to_spec
 from imgwriter.errors import SourceError, SpecError
-from imgwriter.schema import KEYS
 from imgwriter.spec import Content, ImageSpec
-from imgwriter.spec_file import read_fields, read_spec
+from imgwriter.spec.file import read_fields, read_spec
+from imgwriter.spec.schema import KEYS
 from imgwriter.units import GiB, KiB, MiB
 
 GUID = "97FD5997-F390-0B4A-A3F8-D106C1723AEA"
 TOPLEVEL = "/nix/store/0p1cg7g7n9s1jvpxmk5ylv3wmpvqbpgl-nixos-system"
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture
@@ -329,7 +329,7 @@ def test_every_parameter_of_make_disk_image_is_a_key() -> None:
 
 
 def test_every_key_has_a_line_in_the_documentation() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "spec-file.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "spec-file.md").read_text()
     missing = [name for key in KEYS for name in key.spellings if f"`{name}`" not in text]
     assert missing == []
 

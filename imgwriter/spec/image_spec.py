@@ -18,9 +18,9 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias, get_args
 from uuid import UUID
 
-from imgwriter import spec_boot, spec_nix
 from imgwriter.container import ContainerOptions, one_of
 from imgwriter.errors import SpecError
+from imgwriter.spec import boot, nix
 from imgwriter.units import MiB, format_size
 
 HostPath: TypeAlias = str | bytes | os.PathLike[str]
@@ -136,10 +136,10 @@ class ImageSpec(ContainerOptions):
         additional_paths: Store paths that go in beside the toplevel's closure.
         config_file: What /etc/nixos/configuration.nix is, or None.
         only_nix_store: Whether the image's root is what /nix/store has, and nothing else goes in.
-        root_variant: Which script prepares the root: one of :data:`spec_nix.ROOT_VARIANTS`.
+        root_variant: Which script prepares the root: one of :data:`.nix.ROOT_VARIANTS`.
         nix_version: (major, minor) of the Nix whose database is written, or None for a recent one.
         install_boot_loader: Whether a boot loader is installed; None: where one is named, or a system given.
-        boot_loader: Which: one of :data:`spec_boot.BOOT_LOADERS`; None: see :func:`spec_boot.choose`.
+        boot_loader: Which: one of :data:`.boot.BOOT_LOADERS`; None: see :func:`.boot.choose`.
         boot_command: What the image's shell runs in a guest to install it, or None.
         activate: Whether the guest runs the toplevel's activation script first.
         esp_mount: Where the ESP is mounted in the image's system; None: /boot, or /efi with efixbootldr.
@@ -161,7 +161,7 @@ class ImageSpec(ContainerOptions):
         grub_modules: Modules that GRUB's core image has beside those that reach the root.
         post_vm: Shell code of make-disk-image.nix's, which is refused here.
         deterministic: Always true; make-disk-image.nix can do without.
-        size_formula: How the disk's size is worked out: one of :data:`spec_nix.SIZE_FORMULAS`.
+        size_formula: How the disk's size is worked out: one of :data:`.nix.SIZE_FORMULAS`.
 
     Raises:
         SpecError: The request contradicts itself.
@@ -259,8 +259,8 @@ class ImageSpec(ContainerOptions):
         ContainerOptions.__post_init__(self)
         for check in (
             _check_choices,
-            spec_nix.check,
-            spec_boot.check,
+            nix.check,
+            boot.check,
             _check_inputs,
             _check_sizes,
             _check_file_system,
@@ -287,9 +287,9 @@ class ImageSpec(ContainerOptions):
         return DEFAULT_STORE_LABEL if self.only_nix_store else DEFAULT_LABEL
 
     @property
-    def boot_choice(self) -> spec_boot.Choice:
+    def boot_choice(self) -> boot.Choice:
         """Who installs a boot loader, and why."""
-        return spec_boot.choose(self)
+        return boot.choose(self)
 
     @property
     def has_fat(self) -> bool:

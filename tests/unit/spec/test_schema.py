@@ -13,9 +13,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from imgwriter.errors import SpecError
-from imgwriter.schema import KEYS, json_schema
-from imgwriter.spec_file import read_fields
-from tests.unit.test_spec_file import EXAMPLES, GUID, REFUSED, TOPLEVEL
+from imgwriter.spec.file import read_fields
+from imgwriter.spec.schema import KEYS, json_schema
+from tests.unit.spec.test_file import EXAMPLES, GUID, REFUSED, TOPLEVEL
 
 VALIDATOR = Draft202012Validator(json_schema())
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from imgwriter.errors import SpecError
 from imgwriter.nearest import nearest
-from imgwriter.spec import Content
+from imgwriter.spec.image_spec import Content
 from imgwriter.units import MiB, parse_size
 from imgwriter.values import parse_hex32, parse_owner, parse_size_in_bytes, parse_uuid, parse_version
 

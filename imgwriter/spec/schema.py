@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from imgwriter import spec_boot, spec_nix
 from imgwriter.container import COMPRESSIONS, FORMATS, QCOW2_COMPATS, VDI_SUBFORMATS, VHD_SUBFORMATS
-from imgwriter.spec import (
+from imgwriter.spec import boot, nix
+from imgwriter.spec.image_spec import (
     BLOCK_SIZES,
     COMPATS,
     FAT_TYPES,
@@ -22,7 +22,7 @@ from imgwriter.spec import (
     PARTITION_TABLES,
     SECTOR_SIZES,
 )
-from imgwriter.spec_kinds import (
+from imgwriter.spec.kinds import (
     BOOLEAN,
     CLUSTER_SIZE,
     CONTENTS,
@@ -101,10 +101,10 @@ KEYS = (
     Key("additional_paths", TEXTS, "Store paths that go in beside the toplevel's closure."),
     Key("config_file", PATH, "What /etc/nixos/configuration.nix is."),
     Key("only_nix_store", BOOLEAN, "Whether the image's root is /nix/store, and nothing else goes in."),
-    Key("root_variant", choice(spec_nix.ROOT_VARIANTS), "Which of NixOS's scripts prepares the root."),
+    Key("root_variant", choice(nix.ROOT_VARIANTS), "Which of NixOS's scripts prepares the root."),
     Key("nix_version", VERSION, "The Nix whose database is written."),
     Key("install_boot_loader", BOOLEAN, "Whether a boot loader is installed; with a toplevel unless given."),
-    Key("boot_loader", choice(spec_boot.BOOT_LOADERS), "Which one; a guest is the system's own installer."),
+    Key("boot_loader", choice(boot.BOOT_LOADERS), "Which one; a guest is the system's own installer."),
     Key("boot_command", TEXT, "What the image's shell runs in a guest to install it."),
     Key("activate", BOOLEAN, "Whether the guest runs the system's activation script first."),
     Key("esp_mount", TEXT, "Where the ESP is mounted in the image's system."),
@@ -120,8 +120,8 @@ KEYS = (
     Key("vm_busybox", PATH, "A static busybox for the guest."),
     Key("vm_qemu", PATH, "QEMU."),
     Key("vm_timeout", number("a number of seconds", 1), "Seconds that the guest may take."),
-    Key("accel", choice(spec_boot.ACCELERATORS), "How the guest is run."),
-    Key("qemu_sandbox", choice(spec_boot.QEMU_SANDBOXES), "Whether QEMU gives up system calls."),
+    Key("accel", choice(boot.ACCELERATORS), "How the guest is run."),
+    Key("qemu_sandbox", choice(boot.QEMU_SANDBOXES), "Whether QEMU gives up system calls."),
     Key("mem_size", number("a number of MiB", 1), "MiB of memory of the guest, where one runs."),
     Key("touch_efi_vars", BOOLEAN, "Whether EFI variables are kept beside the image.", "touchEFIVars"),
     Key("efi_firmware", PATH, "The guest's firmware, where EFI variables are kept."),
@@ -138,7 +138,7 @@ KEYS = (
     Key("disk_size", DISK_SIZE, "Size of the whole disk."),
     Key("additional_space", SIZE, "Room left for files in a disk of size auto.", "", IEC_SIZE),
     Key("boot_end", SIZE, "Where the boot partition ends, from the disk's start.", "bootSize", IEC_SIZE),
-    Key("size_formula", choice(spec_nix.SIZE_FORMULAS), "How a disk's size auto is worked out."),
+    Key("size_formula", choice(nix.SIZE_FORMULAS), "How a disk's size auto is worked out."),
     Key("sector_size", number_of(SECTOR_SIZES), "Bytes in a sector."),
     # File systems
     Key("fs_type", choice(FS_TYPES), "The root file system; others than ext4 without a partition table."),

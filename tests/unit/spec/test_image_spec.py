@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from imgwriter import disk, spec_boot
+from imgwriter import disk
 from imgwriter.errors import SpecError
-from imgwriter.spec import BOOT_TABLES, ESP_TABLES, Content, ImageSpec, TableKind
+from imgwriter.spec import BOOT_TABLES, ESP_TABLES, Content, ImageSpec, TableKind, boot
 from imgwriter.units import MiB
 
 SOME_UUID = UUID("12345678-1234-5678-1234-567812345678")
@@ -266,15 +266,14 @@ def test_who_installs_a_boot_loader() -> None:
 def test_grub_is_installed_for_every_firmware_that_the_table_has_a_place_for(
     table: TableKind, halves: tuple[str, ...]
 ) -> None:
-    assert spec_boot.without_guest(spec(boot_loader="grub", partition_table=table)) == halves
+    assert boot.without_guest(spec(boot_loader="grub", partition_table=table)) == halves
 
 
 def test_where_the_esp_is_mounted() -> None:
-    assert spec_boot.esp_mount(spec(partition_table="efi")) == b"/boot"
-    assert spec_boot.esp_mount(spec(partition_table="efixbootldr")) == b"/efi"
+    assert boot.esp_mount(spec(partition_table="efi")) == b"/boot"
+    assert boot.esp_mount(spec(partition_table="efixbootldr")) == b"/efi"
     assert (
-        spec_boot.esp_mount(spec(partition_table="efi", boot_command="x", esp_mount="/boot/efi"))
-        == b"/boot/efi"
+        boot.esp_mount(spec(partition_table="efi", boot_command="x", esp_mount="/boot/efi")) == b"/boot/efi"
     )
 
 

@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 
 from imgwriter.errors import SourceError, SpecError, show
 from imgwriter.nearest import nearest
-from imgwriter.schema import KEYS, SCHEMA_KEY
-from imgwriter.spec import HostPath, ImageSpec
-from imgwriter.spec_kinds import Where, describe
+from imgwriter.spec.image_spec import HostPath, ImageSpec
+from imgwriter.spec.kinds import Where, describe
+from imgwriter.spec.schema import KEYS, SCHEMA_KEY
 
 _SPELLINGS = {name: (key, kind) for key in KEYS for name, kind in key.spellings.items()}
 

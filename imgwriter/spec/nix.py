@@ -15,7 +15,7 @@ from imgwriter.errors import SourceError, SpecError
 from imgwriter.nix.path_info import base_name
 
 if TYPE_CHECKING:
-    from imgwriter.spec import ImageSpec
+    from imgwriter.spec.image_spec import ImageSpec
 
 ROOT_VARIANTS = ("prepare-root", "install")
 """What prepares the root: the first script's nixos-prepare-root, or the nixos-install of today."""
