@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,13 @@ def outcome(runs: Campaign, target: str, crashes: Path, inputs: int = INPUTS) ->
     tally = Tally(target, crashes)
     runs(tally, inputs, 1)
     return tally.outcome()
+
+
+def touch(size: int) -> None:
+    """Use new memory: malloc may have some at hand that this process used before."""
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        for at in range(0, size, mmap.PAGESIZE):
+            memory[at] = 1
 
 
 @pytest.fixture
@@ -106,7 +114,7 @@ def test_too_much_is_a_crash(
         if data != first:
             return
         if excess == "memory":
-            assert b"\1" * least
+            touch(least)
         else:
             for _ in range(500):
                 zlib.crc32(bytes(1 << 20))
@@ -119,12 +127,13 @@ def test_too_much_is_a_crash(
 
 def test_memory_is_that_of_the_worst_input_alone(reader: Callable[[Target], None], tmp_path: Path) -> None:
     def grow(data: bytes) -> None:
-        assert b"\1" * (len(data) << 20)
+        touch(len(data) << 20)
 
     reader(grow)
     tally = Tally("vhd", tmp_path)
     for size in (8, 48, 2):
         tally.run(bytes(size))
     found = tally.outcome()
-    assert 48 << 20 <= found.at_once < 64 << 20
+    # Not to the page: each processor has a batch of pages that it did not tell yet.
+    assert 47 << 20 <= found.at_once < 64 << 20
     assert found.at_once <= found.memory < 64 << 20
