@@ -44,6 +44,13 @@ def _default(disk: OpenedDisk) -> Area:
             return max(areas, key=lambda area: area.size)
     if len(disk.areas) == 1:
         return disk.areas[0]
+    if not disk.areas and disk.table.findings:
+        raise FormatError(
+            f"the disk's {disk.table.kind.upper()} is not one to take partitions from; 'imgwriter verify'"
+            " says what is wrong, or is missing",
+            "partition table",
+            disk.table.findings[0].offset,
+        )
     found = ", ".join(f"{area.name}: {area.kind or 'unknown'}" for area in disk.areas) or "no partition"
     raise FormatError(
         f"the disk has no file system that is read ({found}); see 'imgwriter inspect'", "disk", 0

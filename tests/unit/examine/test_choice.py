@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from imgwriter.errors import FormatError, SpecError
 from imgwriter.examine.choice import choose
 from imgwriter.examine.opening import Area, OpenedDisk
 from imgwriter.extent import Volume
+from imgwriter.findings import Finding
 from imgwriter.readers import Image
 from imgwriter.tables_reader import Table
 from tests import trees
@@ -71,3 +74,13 @@ def test_what_is_damaged_is_not_passed_over() -> None:
 def test_refusals_say_what_there_is(areas: list[Area], number: int | None, words: str) -> None:
     with pytest.raises((SpecError, FormatError), match=words):
         choose(disk(*areas), number)
+
+
+def test_a_table_that_gives_no_partitions_is_said() -> None:
+    """As that of a disk that is cut off: "no partition" would be half of the truth."""
+    finding = Finding("GPT primary header", "alternate_lba", 544, "614,399", "675,839", "UEFI 2.10, 5.3.2")
+    opened = replace(disk(), table=Table("gpt", 512, 614_400, findings=(finding,)))
+    with pytest.raises(
+        FormatError, match="the disk's GPT is not one to take partitions from; 'imgwriter ver"
+    ):
+        choose(opened)
