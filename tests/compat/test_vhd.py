@@ -164,7 +164,8 @@ def test_headers_field_by_field(tmp_path: Path, subformat: str, force_size: bool
     _, image = make(tmp_path, Volume(size, []), subformat, force_size)
     flag = "on" if force_size else "off"
     theirs = qemu_img.create(tmp_path / "theirs", "vpc", size, subformat=subformat, force_size=flag)
-    assert differing(footer(image), footer(theirs)) == OURS
+    # The sums of different bytes are equal now and then.
+    assert differing(footer(image), footer(theirs)) | {"checksum"} == OURS
     assert footer(theirs).creator_application == (b"qem2" if force_size else b"qemu")
     if subformat == "dynamic":
         assert image.read_bytes()[512:-512] == theirs.read_bytes()[512:-512]
