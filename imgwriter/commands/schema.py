@@ -14,7 +14,7 @@ for editors and validators. docs/spec-file.md describes the keys.
 
 EPILOG = """\
 examples
-  imgwriter schema > imgwriter.spec.schema.json
+  imgwriter schema > imgwriter.schema.json
   imgwriter schema | jq '.properties | keys'
 """
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from imgwriter.commands.schema import EPILOG
 from imgwriter.errors import SpecError
 from imgwriter.spec.file import read_fields
 from imgwriter.spec.schema import KEYS, json_schema
@@ -40,6 +41,12 @@ def test_the_command_prints_it_sorted() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == json_schema() and done.stderr == ""
     assert done.stdout == json.dumps(json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+def test_help_and_documentation_call_the_file_the_same() -> None:
+    line = "imgwriter schema > imgwriter.schema.json"
+    assert line in EPILOG
+    assert line in (Path(__file__).parents[3] / "docs" / "spec-file.md").read_text()
 
 
 def test_every_key_is_described() -> None:
