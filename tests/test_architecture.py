@@ -27,7 +27,7 @@ LAYERS = {
     "errors": 0, "units": 0,
     "extent": 1, "filedata": 1, "deferred": 1, "worker": 1, "tree.inventory": 1, "spec": 1, "identifiers": 1,
     "compression": 1, "container": 1, "values": 1, "window": 1,
-    "findings": 0, "columns": 0, "exit_status": 0,
+    "findings": 0, "columns": 0, "collection": 0, "exit_status": 0,
     "mbr": 2, "gpt": 2, "ext4": 2, "fat": 2,
     "qcow2": 2, "qcow2_tables": 2, "qcow2_compressed": 2, "vhd": 2, "vdi": 2,
     "disk": 3, "sink": 3, "sidecar": 3, "tree": 3, "readers": 3, "zeros": 3, "encoder": 3, "nixpkgs_size": 3,

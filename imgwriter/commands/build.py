@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from imgwriter import progress
+from imgwriter.collection import collection_paused
 from imgwriter.commands.build_options import add_options
-from imgwriter.commands.collection import collection_paused
 from imgwriter.errors import SpecError
 from imgwriter.terminal import complain, refuse_terminal, reported
 from imgwriter.values import source_date_epoch

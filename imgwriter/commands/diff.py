@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import imgwriter
 from imgwriter import exit_status
-from imgwriter.commands.collection import collection_paused
+from imgwriter.collection import collection_paused
 from imgwriter.errors import FormatError, show
 from imgwriter.terminal import as_json, complain, printed
 

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from imgwriter import exit_status
-from imgwriter.commands.collection import collection_paused
+from imgwriter.collection import collection_paused
 from imgwriter.commands.image import WHICH_FILE_SYSTEM, add_paths, add_reading, browser
 from imgwriter.terminal import printed
 

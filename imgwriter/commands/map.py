@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from imgwriter import exit_status
-from imgwriter.commands.collection import collection_paused
+from imgwriter.collection import collection_paused
 from imgwriter.terminal import STANDARD_OUTPUT, complain, refuse_terminal
 
 USAGE = "imgwriter map IMAGE [--svg FILE] [--html FILE] [options]"

@@ -5,16 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
 
 from imgwriter.errors import SpecError
 from imgwriter.extent import Data
+from imgwriter.spec.boot import ACCELERATORS, Accelerator
 from imgwriter.units import MiB
-
-Accelerator: TypeAlias = Literal["tcg", "kvm", "auto"]
-"""Software emulation; the processor's own virtualisation; that where a guest boots with it."""
-
-ACCELERATORS: tuple[Accelerator, ...] = get_args(Accelerator)
 
 ARCHITECTURES = ("x86_64", "aarch64")
 

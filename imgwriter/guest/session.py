@@ -8,14 +8,8 @@ from imgwriter.guest.initramfs import initramfs, optional_modules, required_modu
 from imgwriter.guest.job import Job
 from imgwriter.guest.kernel import Kernel
 from imgwriter.guest.modules import Module, select
-from imgwriter.guest.request import (
-    DEFAULT_MEMORY,
-    DEFAULT_TIMEOUT,
-    Accelerator,
-    Drive,
-    Flash,
-    GuestRequest,
-)
+from imgwriter.guest.request import DEFAULT_MEMORY, DEFAULT_TIMEOUT, Drive, Flash, GuestRequest
+from imgwriter.spec.boot import Accelerator
 
 
 def modules_for(job: Job, kernel: Kernel) -> tuple[Module, ...]:

@@ -125,7 +125,7 @@ def _request(scratch: ImagePlan, parts: Parts, path: bytes, flash: int | None) -
         parts.busybox.content,
         modules=parts.modules,
         memory=spec.mem_size * MiB,
-        accelerator=spec.accel,  # type: ignore[arg-type]  # the request was checked
+        accelerator=spec.accel,
         timeout=spec.vm_timeout,
         sandbox=spec.qemu_sandbox == "on",
         qemu=os.fsencode(parts.qemu),

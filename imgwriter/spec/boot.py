@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 from imgwriter.container import one_of
 from imgwriter.errors import SpecError
@@ -30,7 +30,9 @@ WITHOUT_GUEST = (GRUB, "grub-bios", "grub-efi", "systemd-boot")
 """What is installed by imgwriter alone; "grub" is both halves of it, where the table has a place for them."""
 BOOT_LOADERS = (GUEST, *WITHOUT_GUEST, NONE)
 
-ACCELERATORS = ("tcg", "kvm", "auto")
+Accelerator: TypeAlias = Literal["tcg", "kvm", "auto"]
+"""Software emulation; the processor's own virtualisation; that where a guest boots with it."""
+ACCELERATORS: tuple[Accelerator, ...] = get_args(Accelerator)
 QEMU_SANDBOXES = ("on", "off")
 EFI_VARIABLE_TABLES = ("hybrid", "efi", "efixbootldr", "legacy+gpt")
 """The tables that current nixpkgs allows EFI variables with."""

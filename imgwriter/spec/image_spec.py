@@ -232,7 +232,7 @@ class ImageSpec(ContainerOptions):
     vm_busybox: HostPath | None = None
     vm_qemu: HostPath | None = None
     vm_timeout: float = DEFAULT_VM_TIMEOUT
-    accel: str = "tcg"
+    accel: boot.Accelerator = "tcg"
     qemu_sandbox: str = "on"
     mem_size: int = 1024
     touch_efi_vars: bool = False

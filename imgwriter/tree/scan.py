@@ -11,13 +11,12 @@ or streamed tar is spooled, and names of users and groups are looked up in the i
 
 from __future__ import annotations
 
-import gc
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
+from imgwriter.collection import collection_paused
 from imgwriter.errors import SourceError, show
 from imgwriter.tree import directory, layers, overrides
 from imgwriter.tree.contents import Content, graft
@@ -95,7 +94,7 @@ def scan(request: TreeRequest) -> Scan:
         Exclusion(request.excludes), Holes(request.holes), XattrPolicy.parse(request.xattrs), request.owner
     )
     entries = _read_overrides(request.overrides)
-    with _collection_paused():
+    with collection_paused():
         root = made_directory("the image")
         for tree in request.trees:
             layers.merge(root, _read_tree(tree, rules, request.spool_directory))
@@ -156,19 +155,3 @@ def _warnings(root: Inode) -> Iterator[str]:
             f"the root directory, from {root.origin}, has mode {stat.S_IMODE(root.mode):04o}: others than its"
             " owner and group could not enter the image; chmod it to 755 if that is not meant"
         )
-
-
-@contextmanager
-def _collection_paused() -> Iterator[None]:
-    """Keep the cyclic garbage collector out of the way.
-
-    A scan makes hundreds of thousands of objects that live on, and no garbage in cycles; going through
-    them again and again in vain costs a fifth of its time.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
