@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from imgwriter.columns import columns
 from imgwriter.errors import show
 from imgwriter.fuzz.compare.classify import (
     CATEGORIES,
@@ -32,6 +33,7 @@ _MOST_PARTS = 4
 _LINE = 100
 """Characters that a line of the table has at most, but for names that leave no room for it."""
 _GAP = 2
+"""Spaces that columns() puts between two."""
 
 
 def agrees(comparison: Comparison) -> bool:
@@ -89,20 +91,21 @@ def _table(comparison: Comparison) -> list[str]:
     used = [word for word in CATEGORIES if any(of_one[word] for of_one in counts.values())]
     words = ["asked", "agrees", *(["open"] if any(c["open"] for c in counts.values()) else []), *used]
     names = ["parser", *comparison.versions]
-    columns = [[word, *(f"{counts[name][word] or ''}" for name in comparison.versions)] for word in words]
+    counted_by = [[word, *(f"{counts[name][word] or ''}" for name in comparison.versions)] for word in words]
     rows: list[str] = []
-    for part in _fitting(columns, _LINE - max(map(len, names))):
-        rows += [*_rows_of(names, part), ""]
+    for part in _fitting(counted_by, _LINE - max(map(len, names))):
+        table = list(zip(names, *part, strict=True))
+        rows += [*columns(table, right=range(1, len(table[0]))), ""]
     rows += _wrapped(f"{name} {version}" for name, version in comparison.versions.items())
     rows += ["", *(f"{word}: {CATEGORIES[word]}" for word in used)]
     return rows
 
 
-def _fitting(columns: Sequence[Sequence[str]], room: int) -> Iterator[Sequence[Sequence[str]]]:
-    """Yield the columns in as many parts as it takes for each to have no more than ``room`` characters."""
+def _fitting(wide: Sequence[Sequence[str]], room: int) -> Iterator[Sequence[Sequence[str]]]:
+    """Yield columns in as many parts as it takes for each to have no more than ``room`` characters."""
     part: list[Sequence[str]] = []
     taken = 0
-    for column in columns:
+    for column in wide:
         width = _GAP + max(map(len, column))
         if part and taken + width > room:
             yield part
@@ -110,15 +113,6 @@ def _fitting(columns: Sequence[Sequence[str]], room: int) -> Iterator[Sequence[S
         part.append(column)
         taken += width
     yield part
-
-
-def _rows_of(names: Sequence[str], columns: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table: names to the left, numbers to the right."""
-    width = max(map(len, names))
-    widths = [_GAP + max(map(len, column)) for column in columns]
-    for name, *cells in zip(names, *columns, strict=True):
-        numbers = "".join(f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True))
-        yield f"{name:<{width}}{numbers}".rstrip()
 
 
 def _wrapped(items: Iterable[str]) -> list[str]:
