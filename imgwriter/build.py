@@ -45,6 +45,7 @@ class Result:
 
     Attributes:
         plan: What was built.
+        disk: The disk that is in the image: what it holds where, each extent with its label.
         path: The image.
         size: Bytes of the file: of a container other than raw, not the disk's.
         allocated: Bytes of it that were written; the others are zeros, and holes where they can be.
@@ -54,6 +55,7 @@ class Result:
     """
 
     plan: ImagePlan
+    disk: Volume
     path: bytes
     size: int
     allocated: int
@@ -161,7 +163,7 @@ def write_image(plan: ImagePlan, progress: Progress | None = None, started: floa
             written = sink.write(content, path, sync=spec.sync, progress=tell, workers=workers)
     sidecars, checksum = _write_sidecars(plan, volume, content, written)
     seconds = time.monotonic() - started
-    return Result(plan, path, written.size, written.allocated, checksum, sidecars, seconds)
+    return Result(plan, volume, path, written.size, written.allocated, checksum, sidecars, seconds)
 
 
 # Output

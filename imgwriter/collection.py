@@ -20,4 +20,16 @@ def collection_paused() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            _grow_old()
             gc.enable()
+
+
+def _grow_old() -> None:
+    """Have what was made meanwhile looked at when all is, not first of all.
+
+    The collector would begin with it as soon as it is enabled; a build was 2 % slower for it.
+    """
+    # What is frozen is somebody's, who would not have it thawed; in Python 3.12 the interpreter's.
+    if not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()

@@ -95,8 +95,9 @@ class Compressed:
         check_reach(largest.file_size, options)
         self.jobs = list(_jobs(volume.extents, options.cluster_size))
         self.weights: Sequence[Amount] = [amount(job) for job in self.jobs]
-        # A new one for each job would be new pages each time, which cost as much as reading into them.
+        # New ones for each job would be new pages each time, which cost as much as reading into them.
         self._buffer = bytearray()
+        self._compressor: Callable[[memoryview], Buffer] | None = None
 
     def make(self, job: int) -> Made:
         """Read one job and compress its clusters: to nothing if all is zero, to less than a cluster, or not.
@@ -108,7 +109,9 @@ class Compressed:
         content = self._content(self.jobs[job])
         # A bytearray on the left compares by memcmp; a memoryview there goes item by item.
         zeros = bytearray(size)
-        compress = self._compressor()
+        if self._compressor is None:  # made where it is used: codecs take a while to import
+            self._compressor = self._new_compressor()
+        compress = self._compressor
         lengths = array("Q")
         buffers: list[Buffer] = []
         for start in range(0, len(content), size):
@@ -121,7 +124,7 @@ class Compressed:
             buffers.append(stored)
         return Made(lengths, buffers)
 
-    def _compressor(self) -> Callable[[memoryview], Buffer]:
+    def _new_compressor(self) -> Callable[[memoryview], Buffer]:
         """Return what turns a cluster into what is stored: a shorter one, or all of it."""
         if self.codec is None:
             return lambda cluster: cluster
