@@ -103,21 +103,35 @@ def test_a_vhd_that_grows_says_what_helps(extra: int, remedy: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("os_type", "says"),
-    [(0xEE, "the backup GPT is not at its end any more"), (0x83, "zeros follow it")],
-    ids=["gpt", "mbr"],
+    ("os_type", "headers", "left_behind"),
+    [
+        (0xEE, (512, -512), True),
+        (0xEE, (512,), True),
+        (0xEE, (-512,), True),
+        (0xEE, (4096,), True),
+        (0xEE, (), False),
+        (0x83, (), False),
+        (0x83, (512, -512), False),
+    ],
+    ids=["gpt", "primary", "backup", "primary_4k", "protective_alone", "mbr", "mbr_over_an_old_gpt"],
 )
 def test_only_a_gpt_has_a_backup_that_a_growing_disk_leaves_behind(
-    os_type: int, says: str, tmp_path: Path
+    os_type: int, headers: tuple[int, ...], left_behind: bool, tmp_path: Path
 ) -> None:
-    """Types of a partition: UEFI 2.10, table 5.4, and Linux's own."""
-    sector = bytearray(512)
-    sector[446 + 4] = os_type
-    sector[446 + 8 : 446 + 16] = struct.pack("<II", 1, 2048)
-    sector[510:] = b"\x55\xaa"
+    """Types of a partition: UEFI 2.10, table 5.4, and Linux's own. Signature of a header: 5.3.2, table 5.5."""
+    content = bytearray(13 * MiB)
+    content[446 + 4] = os_type
+    content[446 + 8 : 446 + 16] = struct.pack("<II", 1, 2048)
+    content[510:512] = b"\x55\xaa"
+    for offset in headers:
+        offset %= len(content)
+        content[offset : offset + 8] = b"EFI PART"
     disk = tmp_path / "disk.img"
-    disk.write_bytes(sector.ljust(13 * MiB, b"\0"))
+    disk.write_bytes(content)
     conversion = plan_conversion(ConvertSpec(source=disk, output=tmp_path / "out", format="vpc"))
     (warning,) = conversion.warnings
+    says = "the backup GPT is not at its end any more" if left_behind else "zeros follow it"
     assert says in warning and "--force-size" in warning
-    assert warning.count("GPT") == (os_type == 0xEE)
+    assert warning.count("GPT") == left_behind
+    same = ConvertSpec(source=disk, output=tmp_path / "out", format="vpc", force_size=True)
+    assert not plan_conversion(same).warnings
