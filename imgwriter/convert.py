@@ -179,8 +179,14 @@ def plan_conversion(spec: ConvertSpec) -> Conversion:
         size = encoder.disk_size(spec, align_up(size, SECTOR))
     grows = spec.format == "vpc" and size > image.volume.size
     with _named(spec):
-        leaves_backup = grows and read_table(image.volume).kind == "gpt"
+        leaves_backup = grows and _has_gpt(image.volume)
     return Conversion(spec, image, size, leaves_backup)
+
+
+def _has_gpt(disk: Volume) -> bool:
+    """Return whether a GPT counts, and is there: a protective record alone leads to none."""
+    table = read_table(disk)
+    return table.kind == "gpt" and any(copy.header is not None for copy in table.copies)
 
 
 @contextmanager

@@ -118,7 +118,7 @@ def test_a_vhd_that_grows_says_what_helps(extra: int, remedy: str, tmp_path: Pat
 def test_only_a_gpt_has_a_backup_that_a_growing_disk_leaves_behind(
     os_type: int, headers: tuple[int, ...], left_behind: bool, tmp_path: Path
 ) -> None:
-    """Types of a partition: UEFI 2.10, table 5.4, and Linux's own. Signature of a header: 5.3.2, table 5.5."""
+    """UEFI 2.10: types of partitions in table 5.4 (Linux has its own), a header's signature in 5.5."""
     content = bytearray(13 * MiB)
     content[446 + 4] = os_type
     content[446 + 8 : 446 + 16] = struct.pack("<II", 1, 2048)
