@@ -113,6 +113,19 @@ def host_data(path: bytes, option: str) -> Data | None:
     Raises:
         SourceError: It cannot be read.
     """
+    try:
+        return host_file(path)
+    except OSError as error:
+        reason = f"{show(path)} cannot be read ({error.strerror})"
+        raise SourceError(f"{reason}; make it readable, or give another with {option}", path) from error
+
+
+def host_file(path: bytes) -> Data | None:
+    """Return what :func:`host_data` does, for a caller that has a next one to try.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     real = os.path.realpath(path)
     try:
         status = os.stat(real)
@@ -122,8 +135,7 @@ def host_data(path: bytes, option: str) -> Data | None:
     except OSError as error:
         if error.errno in _NOT_THERE:
             return None
-        reason = f"{show(path)} cannot be read ({error.strerror})"
-        raise SourceError(f"{reason}; make it readable, or give another with {option}", path) from error
+        raise
     directory, name = os.path.split(real)
     return FileSlice(directory, name, Identity.of(status))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,21 +13,7 @@ from imgwriter.errors import SourceError
 from imgwriter.guest.busybox import find_busybox
 from imgwriter.guest.files import HostFiles
 from imgwriter.guest.kernel import find_kernel
-
-ROOT, NOBODY = 0, 65534
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Be an ordinary user: root may read everything."""
-    was_root = os.geteuid() == ROOT
-    if was_root:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        if was_root:
-            os.seteuid(ROOT)
+from tests.unit.guest.privileges import unprivileged
 
 
 @pytest.fixture
