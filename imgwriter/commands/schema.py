@@ -29,6 +29,7 @@ def add_schema(commands: argparse._SubParsersAction[Any]) -> None:
         epilog=EPILOG,
     )
     parser.set_defaults(run=run)
+    parser.add_argument("--debug", action="store_true", help="show a traceback with an error")
 
 
 def run(_arguments: argparse.Namespace) -> int:

@@ -152,6 +152,12 @@ def test_every_command_says_what_runs_it() -> None:
         assert chooses != callable(parser.get_default("run")), parser.prog
 
 
+def test_every_command_that_runs_shows_a_traceback_when_asked() -> None:
+    running = [parser for parser in _parsers(commands.make_parser()) if parser.get_default("run")]
+    without = [p.prog for p in running if not any("--debug" in a.option_strings for a in p._actions)]
+    assert len(running) == 13 and without == []
+
+
 def test_every_option_of_every_command_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
     parsers = list(_parsers(commands.make_parser()))
