@@ -8,17 +8,20 @@ from dataclasses import dataclass
 
 from imgwriter.errors import SpecError
 from imgwriter.extent import Data
-from imgwriter.spec.boot import ACCELERATORS, Accelerator
+from imgwriter.spec.boot import (
+    ACCELERATORS,
+    DEFAULT_MEMORY_MIB,
+    DEFAULT_VM_TIMEOUT,
+    MIN_MEMORY_MIB,
+    Accelerator,
+)
 from imgwriter.units import MiB
 
 ARCHITECTURES = ("x86_64", "aarch64")
 
-DEFAULT_MEMORY = 1024 * MiB
-MIN_MEMORY = 64 * MiB
+DEFAULT_MEMORY = DEFAULT_MEMORY_MIB * MiB
+MIN_MEMORY = MIN_MEMORY_MIB * MiB
 MAX_MEMORY = 1 << 40
-
-DEFAULT_TIMEOUT = 600.0
-"""Seconds until a guest counts as hung. The slowest installer that was measured takes 18 s by software."""
 
 MAX_LOG = 1 << 20
 """Bytes of a guest's log that are kept: the last ones."""
@@ -88,7 +91,7 @@ class GuestRequest:
     architecture: str = "x86_64"
     memory: int = DEFAULT_MEMORY
     accelerator: Accelerator = "tcg"
-    timeout: float = DEFAULT_TIMEOUT
+    timeout: float = DEFAULT_VM_TIMEOUT
     clock: int = 0
     sandbox: bool = True
     qemu: bytes | None = None

@@ -8,8 +8,8 @@ from imgwriter.guest.initramfs import initramfs, optional_modules, required_modu
 from imgwriter.guest.job import Job
 from imgwriter.guest.kernel import Kernel
 from imgwriter.guest.modules import Module, select
-from imgwriter.guest.request import DEFAULT_MEMORY, DEFAULT_TIMEOUT, Drive, Flash, GuestRequest
-from imgwriter.spec.boot import Accelerator
+from imgwriter.guest.request import DEFAULT_MEMORY, Drive, Flash, GuestRequest
+from imgwriter.spec.boot import DEFAULT_VM_TIMEOUT, Accelerator
 
 
 def modules_for(job: Job, kernel: Kernel) -> tuple[Module, ...]:
@@ -32,7 +32,7 @@ def prepare(
     modules: Sequence[Module] | None = None,
     memory: int = DEFAULT_MEMORY,
     accelerator: Accelerator = "tcg",
-    timeout: float = DEFAULT_TIMEOUT,
+    timeout: float = DEFAULT_VM_TIMEOUT,
     sandbox: bool = True,
     qemu: bytes | None = None,
     flash: Flash | None = None,

@@ -37,8 +37,11 @@ QEMU_SANDBOXES = ("on", "off")
 EFI_VARIABLE_TABLES = ("hybrid", "efi", "efixbootldr", "legacy+gpt")
 """The tables that current nixpkgs allows EFI variables with."""
 
-MIN_MEMORY = 64
-"""MiB: a kernel, its initramfs and busybox."""
+DEFAULT_VM_TIMEOUT = 600.0
+"""Seconds until a guest counts as hung. The slowest installer that was measured takes 18 s by software."""
+DEFAULT_MEMORY_MIB = 1024
+MIN_MEMORY_MIB = 64
+"""Enough for a kernel, its initramfs and busybox."""
 
 _FIRMWARE_FIELDS = ("efi_firmware", "efi_variables")
 _GUEST_FIELDS = (
@@ -160,9 +163,9 @@ def _check_asked(spec: ImageSpec) -> None:
 def _check_guest(spec: ImageSpec) -> None:
     if spec.mem_size < 1:
         raise SpecError(f"memory of {spec.mem_size} MiB is not more than nothing; give some MiB")
-    if choose(spec).loader == GUEST and spec.mem_size < MIN_MEMORY:
+    if choose(spec).loader == GUEST and spec.mem_size < MIN_MEMORY_MIB:
         raise SpecError(
-            f"a guest does not start in {spec.mem_size} MiB of memory; give it {MIN_MEMORY} MiB or more"
+            f"a guest does not start in {spec.mem_size} MiB of memory; give it {MIN_MEMORY_MIB} MiB or more"
         )
     if not 0 < spec.vm_timeout < float("inf"):
         raise SpecError(f"a guest may take some seconds, not {spec.vm_timeout}; correct --vm-timeout")

@@ -52,8 +52,6 @@ DEFAULT_LABEL = "nixos"
 DEFAULT_STORE_LABEL = "nix-store"
 """The label of an image of the Nix store alone."""
 DEFAULT_NAME = "nixos-disk-image"
-DEFAULT_VM_TIMEOUT = 600.0
-"""Seconds until a guest counts as hung. The slowest installer that was measured takes 18 s by software."""
 
 _KNOWN_FS_TYPES = (
     "xfs", "btrfs", "bcachefs", "f2fs", "zfs", "squashfs", "erofs", "jfs", "reiserfs", "nilfs2",
@@ -231,10 +229,10 @@ class ImageSpec(ContainerOptions):
     vm_modules: HostPath | None = None
     vm_busybox: HostPath | None = None
     vm_qemu: HostPath | None = None
-    vm_timeout: float = DEFAULT_VM_TIMEOUT
+    vm_timeout: float = boot.DEFAULT_VM_TIMEOUT
     accel: boot.Accelerator = "tcg"
     qemu_sandbox: str = "on"
-    mem_size: int = 1024
+    mem_size: int = boot.DEFAULT_MEMORY_MIB
     touch_efi_vars: bool = False
     efi_firmware: HostPath | None = None
     efi_variables: HostPath | None = None

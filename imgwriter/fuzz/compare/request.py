@@ -15,7 +15,7 @@ from imgwriter.fuzz.compare.parsers.template import program_of
 from imgwriter.fuzz.compare.session import DEFAULT_TIMEOUT, Comparison, Progress, compare
 from imgwriter.guest.busybox import find_busybox
 from imgwriter.guest.kernel import find_kernel
-from imgwriter.guest.request import DEFAULT_TIMEOUT as DEFAULT_VM_TIMEOUT
+from imgwriter.spec.boot import DEFAULT_VM_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)

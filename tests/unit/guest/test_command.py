@@ -11,6 +11,8 @@ from imgwriter.errors import SpecError
 from imgwriter.extent import Bytes
 from imgwriter.guest.command import CHANNELS, command, rtc_base
 from imgwriter.guest.request import MAX_MEMORY, MIN_MEMORY, Drive, GuestRequest
+from imgwriter.spec import ImageSpec
+from imgwriter.units import MiB
 
 REQUEST = GuestRequest(
     Bytes(b"kernel"), b"initramfs", (Drive(b"/a,b.img", "raw"), Drive(b"c.qcow2", "qcow2"))
@@ -113,6 +115,16 @@ def test_requests_that_cannot_be(changes):
 @pytest.mark.parametrize("memory", [MIN_MEMORY, MIN_MEMORY + 1, MAX_MEMORY])
 def test_memory_is_whole_mib(memory):
     assert after(words(memory=memory), "-m") == [f"{memory >> 20}M"]
+
+
+def test_a_guest_has_what_a_spec_may_ask_for():
+    """What neither says otherwise is the same, and the least memory of the one is that of the other."""
+    asked, guest = ImageSpec(trees=["t"], boot_command="x"), GuestRequest(Bytes(b""), b"")
+    assert (asked.mem_size * MiB, asked.vm_timeout) == (guest.memory, guest.timeout)
+    least = ImageSpec(trees=["t"], boot_command="x", mem_size=MIN_MEMORY // MiB)
+    assert replace(REQUEST, memory=least.mem_size * MiB).memory == MIN_MEMORY
+    with pytest.raises(SpecError):
+        ImageSpec(trees=["t"], boot_command="x", mem_size=MIN_MEMORY // MiB - 1)
 
 
 def test_scsi_drives_are_as_many_as_are_asked_for_and_cannot_be_written_to():
