@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import struct
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from imgwriter.fat.reader import read_file_system
+from imgwriter.findings import Finding
 from imgwriter.readers import open_image
 from imgwriter.readers.hostfile import open_file
 from imgwriter.readers.qcow2_header import Fields, read_fields
@@ -302,6 +304,65 @@ def test_whatever_qemu_img_check_objects_to_is_found(
     assert errors > 10
     # With one bit a refcount that is set is 1: of a cluster in use it cannot be too high.
     assert leaks > 0 or "refcount_bits" in options
+
+
+_OF_CLUSTER = re.compile(r"(ERROR|Leaked) cluster (\d+) refcount=\d+ reference=\d+")
+_OF_CLUSTERS = re.compile(r"references to clusters? ([\d,]+)(?: to ([\d,]+))?$")
+
+
+def by_qemu(text: str) -> tuple[set[int], set[int]]:
+    """Return the clusters whose refcounts qemu-img check calls errors, and leaks."""
+    said = {"ERROR": set[int](), "Leaked": set[int]()}
+    for kind, cluster in _OF_CLUSTER.findall(text):
+        said[kind].add(int(cluster))
+    return said["ERROR"], said["Leaked"]
+
+
+def by_verify(remarks: Sequence[Finding]) -> set[int]:
+    """Return the clusters whose references are not as many as their refcounts."""
+    clusters: set[int] = set()
+    for found in filter(None, (_OF_CLUSTERS.search(remark.expected) for remark in remarks)):
+        low = int(found[1].replace(",", ""))
+        clusters |= set(range(low, int((found[2] or found[1]).replace(",", "")) + 1))
+    return clusters
+
+
+@pytest.mark.parametrize(
+    ("table", "index", "bit"),
+    [("L1", 8, 40), ("L1", 9, 40), *(("refcount", index, bit) for index in (0, 1) for bit in (9, 40))],
+)
+def test_what_an_entry_that_leads_nowhere_leaves_to_be_compared(
+    table: str, index: int, bit: int, disk: Path, tmp_path: Path
+) -> None:
+    """The refcounts that qemu-img check calls errors, but for those of a block that cannot be read.
+
+    It takes those for 0, or says that it cannot get them. What it calls leaks are the clusters of an L2 table
+    that it cannot read. (One that is not aligned it reads all the same: what it says is of other bytes.)
+    """
+    path = qemu_img.convert(disk, "raw", tmp_path / "image", "qcow2", cluster_size=1024, refcount_bits=64)
+    header = fields_of(path)
+    per_block = 1024 // 8
+    blocks = [number(path, header.refcount_table_offset + 8 * i) for i in range(2)]
+    for block in blocks:
+        # Clusters 100 and 228 are of tables or of data: in use.
+        assert number(path, block + 8 * 100) == 1
+        write(path, block + 8 * 100, bytes(8))
+    at = (header.l1_table_offset if table == "L1" else header.refcount_table_offset) + 8 * index
+    assert number(path, at)
+    write(path, at, struct.pack(">Q", number(path, at) ^ 1 << bit))
+    judged = qemu_img.raw_check(path).text
+    errors, leaks = by_qemu(judged)
+    unread = set(range(index * per_block, (index + 1) * per_block)) if table == "refcount" else set()
+    result = verify(path, "qcow2").layers[0].result
+    assert by_verify(result.findings) == errors - unread
+    # Nothing is called a leak.
+    assert not by_verify(result.notes)
+    doubtful = [note.found for note in result.notes if note.field == "refcount"]
+    assert len(leaks - unread) == sum(int(found.split()[0]) for found in doubtful)
+    if table == "L1":
+        assert leaks
+    else:
+        assert errors & unread or f"Can't get refcount for cluster {min(unread):d}" in judged
 
 
 @pytest.mark.parametrize("duplicate", [0, 2, 500])

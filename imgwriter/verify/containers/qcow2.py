@@ -9,6 +9,10 @@ The tables are walked twice: first the references to each cluster are counted an
 then each entry's OFLAG_COPIED is compared with those, and what is compressed is decompressed. An error is a
 finding; a cluster that is only counted too often is a leak: a note, since nothing is lost but room.
 
+An entry that leads to no table leaves out what it would have led to, and no more. The refcounts of a block
+that cannot be read are not compared. Where it is another table, what refers to a cluster may be in that one:
+then a refcount that is too high is no leak for certain, while one that is too low is too low all the same.
+
 Spec: docs/interop/qcow2.txt.
 """
 
@@ -19,6 +23,7 @@ from collections.abc import Iterator
 from imgwriter.errors import FormatError
 from imgwriter.filedata import Amount
 from imgwriter.readers.hostfile import HostFile
+from imgwriter.units import counted
 from imgwriter.verify.containers.qcow2_entries import DESCRIPTOR, Entries
 from imgwriter.verify.containers.qcow2_header import STRUCTURE, Tables, check_header
 from imgwriter.verify.containers.qcow2_references import (
@@ -56,7 +61,8 @@ def verify_qcow2(file: HostFile, progress: Progress | None = None) -> Result:
 def _check_tables(file: HostFile, tables: Tables, remarks: Remarks, progress: Progress | None) -> None:
     fields, walk = tables.fields, Walk(file, tables, remarks)
     walk.count_fixed()
-    refcounts = Refcounts(file, walk.blocks(), 1 << fields.refcount_order, walk.step)
+    blocks, unread = walk.blocks()
+    refcounts = Refcounts(file, blocks, unread, 1 << fields.refcount_order, walk.step)
     active = walk.l2_tables(fields.l1_table_offset, fields.l1_size, L1)
     for _, offset in active:
         walk.count_table(offset, active=True)
@@ -67,11 +73,9 @@ def _check_tables(file: HostFile, tables: Tables, remarks: Remarks, progress: Pr
         remarks.find(L2, "", at, "compressed clusters in places of their own", found, DESCRIPTOR)
     walk.count_snapshots()
     walk.count_bitmaps()
-    if walk.complete:
-        for each in differences(walk.references, refcounts):
-            # What is missing with the end of the file has a refcount, and no reference that counts.
-            if not (walk.cut_off and each.low * walk.step >= file.size):
-                _say_difference(each, refcounts, walk.step, remarks)
+    if tables.complete:
+        _note_unknown(walk, refcounts)
+        _compare(walk, refcounts)
         # With snapshots a cluster may be in several places.
         if not fields.nb_snapshots:
             for stretch in _overlaps(walk.references, walk.sole):
@@ -104,18 +108,56 @@ def _overlaps(references: References, sole: References) -> Iterator[Stretch]:
             yield stretch
 
 
-def _say_difference(each: Difference, refcounts: Refcounts, step: int, remarks: Remarks) -> None:
+def _note_unknown(walk: Walk, refcounts: Refcounts) -> None:
+    """Note the clusters whose refcounts are not known."""
+    for low, high in refcounts.unknown():
+        at = walk.fields.refcount_table_offset + 8 * low
+        clusters = _clusters(low * refcounts.per_block, high * refcounts.per_block)
+        found = f"a block that is not read: the refcounts of {clusters} are not compared"
+        field = f"entry {low:,}" if high == low + 1 else f"entries {low:,} to {high - 1:,}"
+        walk.remarks.note(REFCOUNT_TABLE, field, at, "blocks that can be read", found, MANAGEMENT)
+
+
+def _compare(walk: Walk, refcounts: Refcounts) -> None:
+    """Say where refcounts and references differ."""
+    step, size = walk.step, walk.file.size
+    doubtful: list[Difference] = []
+    count = 0
+    for each in differences(walk.references, refcounts):
+        # What is missing with the end of the file has a refcount, and no reference that counts.
+        if (walk.cut_off or walk.lost) and each.low * step >= size:
+            continue
+        if walk.lost and each.refcount > each.references:
+            count += each.high - each.low
+            doubtful = doubtful or [each]
+        else:
+            _say_difference(each, refcounts, walk)
+    for each in doubtful:
+        structure, at = _place(each, refcounts, step)
+        found = f"{counted(count, 'cluster')} with more: leaks, or tables that were not read refer to them"
+        expected = "the references that were found"
+        walk.remarks.note(structure, "refcount", at, expected, found, MANAGEMENT)
+
+
+def _place(each: Difference, refcounts: Refcounts, step: int) -> tuple[str, int]:
+    """Return the structure and the offset of a difference."""
     number, index = divmod(each.low, refcounts.per_block)
     block = refcounts.blocks[number] if number < len(refcounts.blocks) else 0
-    at = block + index * refcounts.bits // 8 if block else each.low * step
-    structure = "qcow2 refcount block" if block else REFCOUNT_TABLE
-    expected = f"{each.references:,}, the references to {_clusters(each.low, each.high)}"
+    if block:
+        return "qcow2 refcount block", block + index * refcounts.bits // 8
+    return REFCOUNT_TABLE, each.low * step
+
+
+def _say_difference(each: Difference, refcounts: Refcounts, walk: Walk) -> None:
+    structure, at = _place(each, refcounts, walk.step)
+    least = "at least " if walk.lost else ""
+    expected = f"{least}{each.references:,}, the references to {_clusters(each.low, each.high)}"
     if each.refcount < each.references:
         found = f"{each.refcount:,}: too low"
-        remarks.find(structure, "refcount", at, expected, found, MANAGEMENT)
+        walk.remarks.find(structure, "refcount", at, expected, found, MANAGEMENT)
     else:
         found = f"{each.refcount:,}: {'too high' if each.references else 'leaked'}"
-        remarks.note(structure, "refcount", at, expected, found, MANAGEMENT)
+        walk.remarks.note(structure, "refcount", at, expected, found, MANAGEMENT)
 
 
 def _clusters(low: int, high: int) -> str:

@@ -111,8 +111,8 @@ class Entries:
                 else:
                     walk.remarks.find(*finding)
 
-    def _check_copied(self, structure: str, index: int, at: int, entry: int, refcount: int) -> None:
+    def _check_copied(self, structure: str, index: int, at: int, entry: int, refcount: int | None) -> None:
         copied = bool(entry & qcow2.OFLAG_COPIED)
-        if self.walk.complete and copied != (refcount == 1):
+        if self.walk.tables.complete and refcount is not None and copied != (refcount == 1):
             expected = f"OFLAG_COPIED {'set' if refcount == 1 else 'clear'}, as the refcount is {refcount:,}"
             self.walk.find(structure, index, at, expected, "set" if copied else "clear", MAPPING)

@@ -2,15 +2,16 @@
 
 ::
 
-    references   ├ 1 ┼ 1 ┼ 1 ─ 1 ┼ 0 ┼ 3 ┤     runs, counted by sorting their starts and stops
-    refcounts    ├ 1 ┼ 1 ┼ 0 ─ 0 ┼ 1 ┼ 3 ┤     decoded block by block
-                           └ error └ leak
+    references   ├ 1 ┼ 1 ┼ 1 ─ 1 ┼ 0 ┼ 3 ┼ 1 ┤     runs, counted by sorting their starts and stops
+    refcounts    ├ 1 ┼ 1 ┼ 0 ─ 0 ┼ 1 ┼ 3 ┼ ? ┤     decoded block by block
+                           └ error └ leak  └ of a block that cannot be read: not compared
 
 Spec: docs/interop/qcow2.txt, "Host cluster management".
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
@@ -71,13 +72,17 @@ class Refcounts:
     Args:
         file: The image.
         blocks: Offset of each block in the file, 0 where there is none.
+        unread: Not 0 for each block that there is, and that cannot be read: its refcounts are not known.
         bits: Of a refcount: 1 to 64.
         cluster_size: Bytes, of a block.
     """
 
-    def __init__(self, file: HostFile, blocks: Sequence[int], bits: int, cluster_size: int) -> None:
+    def __init__(
+        self, file: HostFile, blocks: Sequence[int], unread: Sequence[int], bits: int, cluster_size: int
+    ) -> None:
         self.file = file
         self.blocks = blocks
+        self.unread = unread
         self.bits = bits
         self.cluster_size = cluster_size
         self.per_block = cluster_size * 8 // bits
@@ -99,10 +104,22 @@ class Refcounts:
             found = self._decoded[number] = decoded(content, self.bits)
         return found
 
-    def at(self, cluster: int) -> int:
-        """Return the refcount of a cluster."""
-        block = self.block(cluster // self.per_block)
-        return block[cluster % self.per_block] if block is not None else 0
+    def is_known(self, number: int) -> bool:
+        """Return whether a block's refcounts are known: where there is no block, all are 0."""
+        return number >= len(self.unread) or not self.unread[number]
+
+    def at(self, cluster: int) -> int | None:
+        """Return the refcount of a cluster; None where it is not known."""
+        number, index = divmod(cluster, self.per_block)
+        if not self.is_known(number):
+            return None
+        block = self.block(number)
+        return block[index] if block is not None else 0
+
+    def unknown(self) -> Iterator[tuple[int, int]]:
+        """Yield the runs [low, high) of blocks whose refcounts are not known."""
+        for run in re.finditer(rb"[^\0]+", bytes(self.unread)):
+            yield run.span()
 
     def ones(self, low: int, high: int) -> int:
         """Return how many of the clusters [low, high) have a refcount of exactly one."""
@@ -148,7 +165,7 @@ class Difference(NamedTuple):
 
 
 def differences(references: References, refcounts: Refcounts) -> Iterator[Difference]:
-    """Yield where refcounts and references differ, in the file's order."""
+    """Yield where refcounts and references differ, in the file's order, as far as refcounts are known."""
     last: Difference | None = None
     for each in _differences(references, refcounts):
         if last is not None and last.high == each.low and last[2:] == each[2:]:
@@ -174,7 +191,9 @@ def _differences(references: References, refcounts: Refcounts) -> Iterator[Diffe
             following = next(stretches, None)
         block = refcounts.block(number)
         here = [Stretch(max(s.low, low), min(s.high, high), s.times) for s in pending]
-        if block is None:
+        if not refcounts.is_known(number):
+            pass
+        elif block is None:
             yield from (Difference(s.low, s.high, 0, s.times) for s in here)
         else:
             yield from _in_block(block, here, low)

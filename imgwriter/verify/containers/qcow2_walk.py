@@ -68,7 +68,7 @@ class Walk:
         references: What was referred to so far.
         sole: The part of it that should have no other reference: all but compressed clusters.
         packed: Where compressed clusters are, but for those of snapshots.
-        complete: Whether all references can be counted.
+        lost: Whether there is a table that was not read: clusters may have references that were not counted.
         beyond: Entries that lead behind the end of the file.
         cut_off: Whether clusters of the disk would be there.
     """
@@ -84,10 +84,11 @@ class Walk:
         self.references = References()
         self.sole = References()
         self.packed = Used()
-        self.complete = tables.complete
+        self.lost = False
         self.beyond = Beyond()
         self.cut_off = False
         self._budget = 64 * file.size
+        self._told = False
 
     def count_fixed(self) -> None:
         """Count what the header names itself."""
@@ -103,11 +104,12 @@ class Walk:
             if not shared:
                 self.sole.add(low, high)
 
-    def blocks(self) -> array[int]:
-        """Return the offsets of the refcount blocks, 0 where there is none that can be read."""
+    def blocks(self) -> tuple[array[int], bytearray]:
+        """Return the offsets of the refcount blocks, and which cannot be read; 0 where there is none."""
         fields = self.fields
         size = fields.refcount_table_clusters * self.step
         entries = big_endian(self.file.read(fields.refcount_table_offset, size, REFCOUNT_TABLE))
+        unread = bytearray(len(entries))
         seen: set[int] = set()
         for index, entry in enumerate(entries):
             if not entry:
@@ -117,15 +119,18 @@ class Walk:
             if entry != offset:
                 self.find(REFCOUNT_TABLE, index, at, "bits 0 to 8 zero", f"{entry:#x}", MANAGEMENT)
             entries[index] = 0
-            if offset and self.is_place(offset, REFCOUNT_TABLE, index, at, MANAGEMENT):
+            if not offset:
+                continue
+            if self.is_place(offset, REFCOUNT_TABLE, index, at, MANAGEMENT):
                 self.refer(offset, self.step)
                 # The same block for two ranges: that it is used twice is said where references are compared.
                 if offset not in seen:
                     entries[index] = offset
                     seen.add(offset)
-            elif offset and offset % self.step == 0:
-                self.complete = False
-        return entries
+            if not entries[index]:
+                # The block that the entry should lead to has a refcount itself.
+                unread[index], self.lost = 1, True
+        return entries, unread
 
     def l2_tables(self, start: int, count: int, structure: str) -> list[tuple[int, int]]:
         """Return (index, offset) of the L2 tables of an L1 table that can be read, each once."""
@@ -146,8 +151,8 @@ class Walk:
             elif self.is_place(offset, structure, index, at, MAPPING):
                 self.refer(offset, self.step)
                 tables.setdefault(offset, index)
-            elif offset % self.step == 0:
-                self.complete = False
+            else:
+                self.lost = True
             index += 1
         return [(index, offset) for offset, index in tables.items()]
 
@@ -202,7 +207,7 @@ class Walk:
             size = qcow2.SNAPSHOT.sizeof()
             if at % 8 or not 0 < at <= self.file.size - size:
                 self.find(structure, number, at, "a place in the file", f"{at:,}", SNAPSHOTS)
-                self.complete = False
+                self.lost = True
                 return
             record = qcow2.SNAPSHOT.parse(self.file.read(at, size, structure))
             length = 8 * record.l1_size
@@ -213,11 +218,10 @@ class Walk:
                 self._budget -= length
                 for _, offset in self.l2_tables(start, record.l1_size, f"{L1} of snapshot {number + 1}"):
                     # Snapshots share tables; so many that all of the file is read over and over are none.
-                    if self._budget > 0:
+                    if not self._spent(structure, at):
                         self.count_table(offset)
-                    else:
-                        self.complete = False
             else:
+                self.lost = True
                 found = f"{length:,} bytes at {start:,}"
                 self.find(structure, number, at, "an L1 table in the file", found, SNAPSHOTS)
             at += align_up(size + record.extra_data_size + record.id_str_size + record.name_size, 8)
@@ -236,6 +240,7 @@ class Walk:
             if at + qcow2.BITMAP.sizeof() > size:
                 expected, found = counted(count, "bitmap"), f"{number:,} in {size:,} bytes"
                 self.remarks.find(structure, "nb_bitmaps", start, expected, found, BITMAPS)
+                self.lost = True
                 break
             record = qcow2.BITMAP.parse(directory[at:])
             self._count_bitmap(record.bitmap_table_offset, record.bitmap_table_size, start + at)
@@ -246,16 +251,26 @@ class Walk:
         if start % self.step or not 0 < 8 * entries <= self.file.size - start:
             expected, found = "a place in the file, at a cluster", f"{8 * entries:,} bytes at {start:,}"
             self.remarks.find("qcow2 bitmap directory", "bitmap_table_offset", at, expected, found, BITMAPS)
+            self.lost = True
             return
         self.refer(start, 8 * entries)
         self._budget -= 8 * entries
-        if self._budget < 0:
-            self.complete = False
+        if self._spent("qcow2 bitmap directory", at):
             return
         for index, entry in enumerate(big_endian(self.file.read(start, 8 * entries, structure))):
             offset = entry & qcow2.L2E_OFFSET_MASK
             if offset and self.is_place(offset, structure, index, start + 8 * index, BITMAPS):
                 self.refer(offset, self.step)
+
+    def _spent(self, structure: str, at: int) -> bool:
+        """Return whether no more tables are read: of snapshots and bitmaps there may be many of the same."""
+        if self._budget > 0:
+            return False
+        if not self._told:
+            found = "tables that are not counted: there would be 64 times the file's size of them"
+            self.remarks.note(structure, "", at, "tables in places of their own", found, MANAGEMENT)
+        self._told = self.lost = True
+        return True
 
     def is_place(
         self, offset: int, structure: str, index: int, at: int, section: str, *, whole: bool = True

@@ -354,7 +354,8 @@ def test_without_its_refcounts_a_file_that_is_cut_off_has_one_finding(tmp_path: 
     image.image = image.image[:BLOCK]
     result = image.verify(tmp_path / "image")
     assert [(f.structure, f.field) for f in result.findings] == [("qcow2 refcount table", "entry 0")]
-    assert [n.found for n in result.notes] == ["refcounts that are not compared"]
+    unread = "a block that is not read: the refcounts of clusters 0 to 2,047 are not compared"
+    assert [n.found for n in result.notes] == [unread]
 
 
 def test_a_compressed_cluster_that_ends_behind_the_file_is_missing(tmp_path: Path) -> None:
@@ -364,6 +365,142 @@ def test_a_compressed_cluster_that_ends_behind_the_file_is_missing(tmp_path: Pat
     image.image = image.image[: 6 * CLUSTER + 520]
     fields = [f.field for f in image.verify(tmp_path / "image").findings]
     assert len(fields) == 1
+
+
+# An entry that leads nowhere leaves out what it would have led to, and no more. What qemu-img check says of
+# the same damages: tests/compat/test_verify.py.
+
+FAR = 520
+"""A cluster whose refcount, of 64 bits, is in the second block: each has 512."""
+SECOND = 8 * CLUSTER
+
+
+def with_two_blocks() -> Image:
+    image = Image(6)
+    image.image += bytes((FAR + 1 - USED) * CLUSTER)
+    image.put(">Q", CLUSTER + 8, SECOND).count(8, 1)
+    return image.put(">Q", L2_AT + 80, FAR * CLUSTER | COPIED).put(">Q", SECOND + 8 * (FAR - 512), 1)
+
+
+def in_table(result: Result) -> list[tuple[str, int]]:
+    return [(f.field, f.offset) for f in result.findings if f.structure == "qcow2 refcount table"]
+
+
+# A bit that leads behind the end of the file, and one that is of no cluster's offset.
+NOWHERE = [1 << 40, 1 << 10]
+
+
+def test_two_blocks_are_read(tmp_path: Path) -> None:
+    assert with_two_blocks().verify(tmp_path / "image") == Result()
+
+
+@pytest.mark.parametrize("bit", NOWHERE)
+def test_without_its_first_block_the_clusters_of_the_second_are_compared(bit: int, tmp_path: Path) -> None:
+    image = with_two_blocks().put(">Q", CLUSTER, BLOCK ^ bit)
+    for refcount, found in ((1, []), (0, ["0: too low"])):
+        result = image.put(">Q", SECOND + 8 * (FAR - 512), refcount).verify(tmp_path / "image")
+        assert in_table(result) == [("entry 0", CLUSTER)]
+        assert [f.found for f in result.findings if f.field == "refcount"] == found
+        assert [n.found for n in result.notes] == [
+            "a block that is not read: the refcounts of clusters 0 to 511 are not compared"
+        ]
+
+
+@pytest.mark.parametrize("bit", NOWHERE)
+def test_without_its_second_block_the_clusters_of_the_first_are_compared(bit: int, tmp_path: Path) -> None:
+    """The block that is not found has a refcount, which is no leak."""
+    image = with_two_blocks().put(">Q", CLUSTER + 8, SECOND ^ bit)
+    for refcount, found in ((1, []), (0, ["0: too low"])):
+        result = image.count(2, refcount).verify(tmp_path / "image")
+        assert in_table(result) == [("entry 1", CLUSTER + 8)]
+        assert [f.found for f in result.findings if f.field == "refcount"] == found
+        assert len(result.findings) == 1 + len(found)
+        assert [(n.field, n.offset, n.found) for n in result.notes] == [
+            (
+                "entry 1",
+                CLUSTER + 8,
+                "a block that is not read: the refcounts of clusters 512 to 1,023 are not compared",
+            ),
+            (
+                "refcount",
+                BLOCK + 8 * 8,
+                "1 cluster with more: leaks, or tables that were not read refer to them",
+            ),
+        ]
+
+
+def test_blocks_in_a_row_that_are_not_read_are_one_note(tmp_path: Path) -> None:
+    image = with_two_blocks()
+    for index in (1, 2, 3, 5):
+        image.put(">Q", CLUSTER + 8 * index, 1 << 40)
+    notes = [(n.field, n.found) for n in image.verify(tmp_path / "image").notes[:2]]
+    assert notes == [
+        ("entries 1 to 3",
+         "a block that is not read: the refcounts of clusters 512 to 2,047 are not compared"),
+        ("entry 5",
+         "a block that is not read: the refcounts of clusters 2,560 to 3,071 are not compared"),
+    ]  # fmt: skip
+
+
+def test_a_block_that_is_that_of_two_ranges_is_not_read_for_the_second(tmp_path: Path) -> None:
+    result = with_two_blocks().put(">Q", CLUSTER + 8, BLOCK).verify(tmp_path / "image")
+    assert {f.found for f in result.findings} == {"1: too low", "cluster 7 in 2 places"}
+    assert [n.field for n in result.notes] == ["entry 1", "refcount"]
+
+
+@pytest.mark.parametrize("bit", NOWHERE)
+@pytest.mark.parametrize(
+    ("refcount", "found"),
+    [(1, []), (0, [("at least 1, the references to cluster 2", "0: too low")])],
+)
+def test_without_an_l2_table_a_refcount_is_too_low_but_never_too_high(
+    refcount: int, found: list[tuple[str, str]], bit: int, tmp_path: Path
+) -> None:
+    image = Image().put(">Q", L1_AT, L2_AT ^ bit | COPIED).count(2, refcount)
+    result = image.verify(tmp_path / "image")
+    table = [f for f in result.findings if f.structure == "qcow2 L1 table"]
+    assert [(f.field, f.offset) for f in table] == [("entry 0", L1_AT)]
+    assert [(f.expected, f.found) for f in result.findings if f.field == "refcount"] == found
+    assert len(result.findings) == 1 + len(found)
+    # The table, two clusters, and the one that two compressed ones are in.
+    assert [(n.offset, n.found) for n in result.notes] == [
+        (BLOCK + 2 * 3, "4 clusters with more: leaks, or tables that were not read refer to them")
+    ]
+
+
+def test_without_an_l2_table_flags_are_held_against_refcounts(tmp_path: Path) -> None:
+    """Of an entry that is there, in the other table."""
+    image = Image()
+    image.image += bytes(CLUSTER)
+    # A disk of two L2 tables: the second is cluster 8, and holds cluster 5.
+    image.put(">Q", 24, 4 << 20).put(">I", 36, 2).put(">Q", L1_AT + 8, 8 * CLUSTER | COPIED).count(8, 1)
+    image.put(">Q", L2_AT + 8, 0).put(">Q", 8 * CLUSTER, 5 * CLUSTER | COPIED)
+    assert image.verify(tmp_path / "image") == Result()
+    image.put(">Q", L1_AT, 1 << 40).put(">Q", 8 * CLUSTER, 5 * CLUSTER)
+    findings = image.verify(tmp_path / "image").findings
+    assert [(f.structure, f.offset) for f in findings] == [
+        ("qcow2 L2 table", 8 * CLUSTER),
+        ("qcow2 L1 table", L1_AT),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("snapshot_l1", "named"),
+    [(L1_AT, False), ((USED + 1) * CLUSTER, True), (512, True)],
+)
+def test_without_a_snapshots_l1_table_nothing_is_a_leak(
+    snapshot_l1: int, named: bool, tmp_path: Path
+) -> None:
+    """Spec: "Snapshots": l1_table_offset, l1_size, then 32 bytes that say nothing of tables."""
+    image = Image(nb_snapshots=1, snapshots_offset=USED * CLUSTER)
+    image.image += bytes(CLUSTER)
+    image.put(">QI", USED * CLUSTER, snapshot_l1, 1).count(USED, 1).count(4, 3)
+    result = image.verify(tmp_path / "image")
+    assert [n.found for n in result.notes if n.field == "refcount"] == [
+        "1 cluster with more: leaks, or tables that were not read refer to them" if named else "3: too high"
+    ]
+    tables = [f.structure for f in result.findings if f.field == "entry 0" and "snapshot" in f.structure]
+    assert tables == (["qcow2 snapshot table"] if named else [])
 
 
 def test_reserved_bits_alone_lead_nowhere(tmp_path: Path) -> None:
