@@ -186,6 +186,26 @@ def test_qcow2_with_a_life(disk: Path, tmp_path: Path) -> None:
     assert silent(path).layers[0].result.notes == ()
 
 
+@pytest.mark.parametrize("options", [{}, {"data_file_raw": "on"}, {"extended_l2": "on"}], ids=str)
+def test_qcow2_with_an_external_data_file(options: Mapping[str, object], tmp_path: Path) -> None:
+    """Its clusters are not in the file: what is there is checked, and its refcounts are compared."""
+    size = 16384 if "extended_l2" in options else 4096
+    path = qemu_img.create(
+        tmp_path / "image", "qcow2", 24 * MiB, cluster_size=size, data_file=tmp_path / "data", **options
+    )
+    qemu_img.io(path, "qcow2", "write 0 3M", "write 20M 1M", "write -z 1M 64k", "discard 2M 64k")
+    run("qemu-img", "bitmap", "--add", path, "b")
+    qemu_img.check(path)
+    report = verify(path)
+    assert report.layers[0].result.findings == ()
+    assert [note.field for note in report.layers[0].result.notes] == ["incompatible_features"]
+    assert "external data file" in report.error
+    header = fields_of(path)
+    write(path, number(path, header.refcount_table_offset), bytes(8))
+    assert qemu_img.raw_check(path).status == 2
+    assert {f.field for f in verify(path).layers[0].result.findings} >= {"refcount"}
+
+
 OTHERS = [
     ("vpc", {}), ("vpc", {"subformat": "fixed"}), ("vpc", {"force_size": "on"}),
     ("vpc", {"subformat": "fixed", "force_size": "on"}), ("vdi", {}), ("vdi", {"static": "on"}),

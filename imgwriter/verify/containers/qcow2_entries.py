@@ -9,6 +9,7 @@ from imgwriter import qcow2
 from imgwriter.errors import FormatError
 from imgwriter.findings import Finding
 from imgwriter.readers.clusters import ALL_PARTS, Decoder
+from imgwriter.verify.containers.qcow2_header import HEADER_SECTION
 from imgwriter.verify.containers.qcow2_references import Refcounts
 from imgwriter.verify.containers.qcow2_walk import L1, L2, MAPPING, Item, Walk, big_endian
 
@@ -51,11 +52,26 @@ class Entries:
         for item in walk.items(offset):
             index = table * (walk.step // walk.entry_size) + item.first
             at = offset + item.first * walk.entry_size
-            if item.entry & qcow2.OFLAG_COMPRESSED:
+            if walk.elsewhere:
+                self._check_elsewhere(item, index, at)
+            elif item.entry & qcow2.OFLAG_COMPRESSED:
                 self._check_compressed(item, index, at)
             else:
                 self._check_bits(item, index, at)
                 self._check_plain(item, index, at)
+
+    def _check_elsewhere(self, item: Item, index: int, at: int) -> None:
+        """Check an entry of a disk in an external data file. Spec: "Header", incompatible_features, bit 2."""
+        walk, entry = self.walk, item.entry
+        if entry & qcow2.OFLAG_COMPRESSED:
+            expected = "no compressed cluster, as the data are in an external file"
+            walk.find(L2, index, at, expected, f"{entry:#018x}", HEADER_SECTION)
+            return
+        self._check_bits(item, index, at)
+        host, guest = entry & qcow2.L2E_OFFSET_MASK, index << walk.bits
+        if (host or entry & qcow2.OFLAG_COPIED) and host != guest:
+            expected = f"{guest:,}, the cluster's place on the disk"
+            walk.find(L2, index, at, expected, f"{host:,}", HEADER_SECTION)
 
     def _check_plain(self, item: Item, index: int, at: int) -> None:
         walk = self.walk
@@ -84,7 +100,9 @@ class Entries:
         found = f"{item.bitmap:#018x}"
         if allocated & zero:
             walk.find(L2, index, at + 8, "subclusters allocated or zero, not both", found, SUBCLUSTERS)
-        if allocated and not entry & qcow2.L2E_OFFSET_MASK:
+        # The first cluster of an external data file is at 0.
+        placed = entry & (qcow2.L2E_OFFSET_MASK | (qcow2.OFLAG_COPIED if walk.elsewhere else 0))
+        if allocated and not placed:
             expected = "no subcluster allocated, as the entry has no offset"
             walk.find(L2, index, at + 8, expected, found, SUBCLUSTERS)
 

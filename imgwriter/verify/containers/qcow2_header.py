@@ -242,7 +242,7 @@ def _check_parts_elsewhere(check: _Check) -> bool:
     snapshots = fields.nb_snapshots
     check.note(not snapshots, "nb_snapshots", "0: the disk is not read with some", f"{snapshots:,}")
     unknown = fields.incompatible_features & ~sum(IncompatibleFeatures)
-    return not (method or external or unknown)
+    return not (method or unknown)
 
 
 def _check_extensions(check: _Check) -> tuple[int, int, int] | None:

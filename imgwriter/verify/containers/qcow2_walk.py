@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from imgwriter import qcow2
 from imgwriter.findings import Finding
+from imgwriter.qcow2 import IncompatibleFeatures
 from imgwriter.readers.clusters import rising
 from imgwriter.readers.hostfile import HostFile, Used
 from imgwriter.units import align_up, counted, div_ceil
@@ -65,6 +66,7 @@ class Walk:
     """The tables of one image.
 
     Attributes:
+        elsewhere: Whether the disk's clusters are in an external data file, and have no refcounts.
         references: What was referred to so far.
         sole: The part of it that should have no other reference: all but compressed clusters.
         packed: Where compressed clusters are, but for those of snapshots.
@@ -80,6 +82,7 @@ class Walk:
         self.step = tables.cluster_size
         self.bits = tables.fields.cluster_bits
         self.entry_size = 16 if tables.extended else 8
+        self.elsewhere = bool(self.fields.incompatible_features & IncompatibleFeatures.EXTERNAL_DATA_FILE)
         self.remarks = remarks
         self.references = References()
         self.sole = References()
@@ -159,6 +162,8 @@ class Walk:
     def count_table(self, offset: int, *, active: bool = False) -> None:
         """Count the references of an L2 table; ``active`` tells the disk's own from a snapshot's."""
         self._budget -= self.step
+        if self.elsewhere:
+            return
         for item in self.items(offset):
             if item.entry & qcow2.OFLAG_COMPRESSED:
                 place = qcow2.compressed_place(item.entry, self.bits)

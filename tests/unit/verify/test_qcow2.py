@@ -238,7 +238,6 @@ HEADER_NOTES = {
     "unknown incompatible": ((72, ">Q", 1 << 40), "incompatible_features"),
     "unknown compatible": ((80, ">Q", 2), "compatible_features"),
     "unknown autoclear": ((88, ">Q", 4), "autoclear_features"),
-    "external data": ((72, ">Q", 4), "incompatible_features"),
     "encryption": ((32, ">I", 2), "crypt_method"),
     "size": ((24, ">Q", (1 << 20) - 1), "size"),
     "longer header": ((100, ">I", 120), "header_length"),
@@ -482,6 +481,36 @@ def test_without_an_l2_table_flags_are_held_against_refcounts(tmp_path: Path) ->
         ("qcow2 L2 table", 8 * CLUSTER),
         ("qcow2 L1 table", L1_AT),
     ]
+
+
+EXTERNAL = 4
+"""The bit of incompatible_features."""
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (0, None),
+        (20 * CLUSTER | COPIED, None),
+        (20 * CLUSTER, None),
+        (19 * CLUSTER | COPIED, f"{20 * CLUSTER:,}, the cluster's place on the disk"),
+        (COPIED, f"{20 * CLUSTER:,}, the cluster's place on the disk"),
+        (PACKED_ENTRY, "no compressed cluster, as the data are in an external file"),
+        (20 * CLUSTER | COPIED | 2, "bits 1 to 8, 56 to 61 zero"),
+    ],
+)
+def test_clusters_in_an_external_data_file(entry: int, expected: str | None, tmp_path: Path) -> None:
+    """Spec: "Header", bit 2: each at its place on the disk, also at 0; none compressed, none counted."""
+    image = Image(incompatible_features=EXTERNAL)
+    image.put(">5Q", L2_AT, COPIED, CLUSTER | COPIED, 0, 0, 0).put(">Q", L2_AT + 8 * 20, entry)
+    for cluster in (4, 5, 6):
+        image.count(cluster, 0)
+    result = image.verify(tmp_path / "image")
+    assert [f.expected for f in result.findings] == ([] if expected is None else [expected])
+    assert [n.found for n in result.notes] == ["an external data file, which is not looked at"]
+    result = image.count(7, 0).count(4, 1).verify(tmp_path / "image")
+    assert "0: too low" in {f.found for f in result.findings}
+    assert "1: leaked" in {n.found for n in result.notes}
 
 
 @pytest.mark.parametrize(
