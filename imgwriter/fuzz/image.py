@@ -109,7 +109,8 @@ class Image:
         """Return the image without some records: zeros, or what lies under them."""
         for name in names:
             self._placed(name)
-        return self._with({n: p for n, p in self.records.items() if n not in names})
+        gone = frozenset(names)
+        return self._with({n: p for n, p in self.records.items() if n not in gone})
 
     def with_bytes(self, offset: int, content: bytes) -> Self:
         """Return the image with bytes at an offset, over everything else."""

@@ -61,6 +61,17 @@ def _fields(row: Row) -> dict[str, int | bytes]:
     return {**row._asdict(), **places}
 
 
+def _sector(name: str, offset: int, rows: Sequence[Row]) -> dict[str, Placed]:
+    """Return the records of an MBR or EBR that stands at ``offset``."""
+    records = {name: Placed(offset, Record(MBR, mbr.encode([], disk_signature=0)))}
+    unused = Record(MBR_RECORD, bytes(RECORD_SIZE))
+    for index in range(mbr.RECORDS):
+        record = unused.replace(**_fields(rows[index])) if index < len(rows) else unused
+        place = Placed(offset + RECORDS_AT + index * RECORD_SIZE, record)
+        records[f"{name}.record{index + 1}"] = place
+    return records
+
+
 @dataclass(frozen=True)
 class MbrDisk(Image):
     """A disk with an MBR, and with EBRs where one of its partitions is an extended one."""
@@ -81,13 +92,13 @@ class MbrDisk(Image):
             name: "mbr", "ebr1", ...
             rows: Its partition records, at most four.
         """
-        offset = lba * self.sector_size
-        records = {name: Placed(offset, Record(MBR, mbr.encode([], disk_signature=0)))}
-        unused = Record(MBR_RECORD, bytes(RECORD_SIZE))
-        for index in range(mbr.RECORDS):
-            record = unused.replace(**_fields(rows[index])) if index < len(rows) else unused
-            place = Placed(offset + RECORDS_AT + index * RECORD_SIZE, record)
-            records[f"{name}.record{index + 1}"] = place
+        return self.with_sectors({name: (lba, rows)})
+
+    def with_sectors(self, sectors: Mapping[str, tuple[int, Sequence[Row]]]) -> Self:
+        """Return the disk with MBRs or EBRs, as :meth:`with_sector` for each, but all records copied once."""
+        records: dict[str, Placed] = {}
+        for name, (lba, rows) in sectors.items():
+            records.update(_sector(name, lba * self.sector_size, rows))
         return self.with_records(records)
 
     def seen(self, verdict: Verdict) -> list[Seen] | None:

@@ -17,7 +17,7 @@ Linux: block/partitions/msdos.c, core.c. libblkid: libblkid/src/partitions/dos.c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from imgwriter.fuzz.catalogue.mbr import FOLKLORE, NO_TYPE
@@ -212,9 +212,9 @@ def _lengths() -> Iterator[Deviation]:
 def _chain(disk: MbrDisk, count: int, data: bool = True) -> MbrDisk:
     """Return the disk with a chain of so many EBRs, four sectors apart, each with two sectors of data."""
     disk = disk.without(*(name for name in disk.records if name.startswith("ebr")))
+    partition = Row(0x83, 1, 2) if data else Row(0, 0, 0)
+    sectors: dict[str, tuple[int, list[Row]]] = {}
     for number in range(1, count + 1):
-        rows: Sequence[Row] = [Row(0x83, 1, 2) if data else Row(0, 0, 0)]
-        if number < count:
-            rows = [*rows, Row(0x05, 4 * number, 4)]
-        disk = disk.with_sector(f"ebr{number}", START + 4 * (number - 1), rows)
-    return disk
+        link = [Row(0x05, 4 * number, 4)] if number < count else []
+        sectors[f"ebr{number}"] = (START + 4 * (number - 1), [partition, *link])
+    return disk.with_sectors(sectors)

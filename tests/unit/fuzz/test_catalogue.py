@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Self
 
 import pytest
 
 from imgwriter.errors import SpecError
 from imgwriter.fuzz.catalogue import KINDS, cases, deviation, deviations, valid_cases
 from imgwriter.fuzz.deviation import Case, Deviation, case_of, changed, combined
+from imgwriter.fuzz.image import Placed
 from imgwriter.fuzz.mutations import applicable
+from imgwriter.fuzz.tables import MbrDisk
 from tests.unit.fuzz.judges import judge
 
 ALL = [d for kind in KINDS for d in deviations(kind)]
@@ -204,6 +208,26 @@ def test_it_changes_what_it_names_and_nothing_else(d: Deviation) -> None:
     assert different & allowed
     allowed |= {at + i for at, count in sums for i in range(count)}
     assert different <= allowed
+
+
+def test_a_chain_of_ebrs_is_made_in_time_that_goes_with_its_length() -> None:
+    """Each image that is made on the way is a copy of all records."""
+    copied: list[int] = []
+
+    class Counting(MbrDisk):
+        def _with(self, records: Mapping[str, Placed]) -> Self:
+            copied.append(len(records))
+            return super()._with(records)
+
+    def cost(ebrs: int) -> int:
+        chain = deviation(f"mbr.chain.{ebrs}")
+        right = chain.base()
+        copied.clear()
+        made = chain.change(Counting(right.size, right.sector_size, right.records))
+        assert isinstance(made, Counting) and f"ebr{ebrs}" in made.records
+        return sum(copied)
+
+    assert cost(400) / 400 <= cost(124) / 124
 
 
 def test_a_deviation_is_found_by_its_name() -> None:
