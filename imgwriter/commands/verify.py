@@ -32,7 +32,8 @@ examples
 exit status
   0  no findings
   1  findings
-  2  the image could not be read, or the command line not understood
+  2  the image, or the disk in it, could not be read; or the command line
+     not understood
   3  a bug in imgwriter
 """
 

@@ -35,6 +35,7 @@ from imgwriter.units import align_up, div_ceil
 _WHERE = "qcow2 header"
 _REFCOUNT_ORDER_V2 = 4
 _FLATTEN = "convert it to an image that is complete in itself first (qemu-img convert -O qcow2)"
+_NEWER = "its disk cannot be read: convert it with a qemu-img that can (qemu-img convert -O raw)"
 _DAMAGED = "the image is damaged: get it anew"
 
 _KNOWN = sum(IncompatibleFeatures)
@@ -224,7 +225,7 @@ def _refuse_features(file: HostFile, fields: Fields) -> None:
         names = dict(_feature_names(file, fields))
         bits = [bit for bit in range(64) if unknown >> bit & 1]
         what = ", ".join(names.get(bit, f"bit {bit}") for bit in bits)
-        raise _refused(f"has incompatible features that are not known here: {what}; {_FLATTEN}", 72)
+        raise _refused(f"has incompatible features that are not known here: {what}; {_NEWER}", 72)
     announced = bool(features & IncompatibleFeatures.COMPRESSION_TYPE)
     if announced != bool(fields.compression_type):
         raise _refused(
@@ -233,7 +234,7 @@ def _refuse_features(file: HostFile, fields: Fields) -> None:
         )
     if fields.compression_type >= len(CompressionType):
         raise _refused(
-            f"has compression_type {fields.compression_type}, not 0 or 1; {_FLATTEN}", HEADER_LENGTH_V3_MIN
+            f"has compression_type {fields.compression_type}, not 0 or 1; {_NEWER}", HEADER_LENGTH_V3_MIN
         )
 
 

@@ -21,7 +21,7 @@ from imgwriter.readers import READERS
 from imgwriter.readers.hostfile import HostFile, open_file
 from imgwriter.readers.probe import probe
 from imgwriter.verify import traces
-from imgwriter.verify.containers import CHECKERS, refused_for_a_feature
+from imgwriter.verify.containers import CHECKERS
 from imgwriter.verify.cut_off import cut_off
 from imgwriter.verify.ext4 import verify_ext4
 from imgwriter.verify.fat import verify_fat
@@ -106,9 +106,6 @@ def verify_image(
     try:
         disk = open_disk(path, chosen, sector_size=sector_size, verify=True)
     except FormatError as error:
-        if layers and refused_for_a_feature(chosen, file, error):
-            layers.append(_unread_disk(error))
-            return Report(path, chosen, None, tuple(layers))
         return Report(path, chosen, None, tuple(layers), str(error))
     missing = cut_off(disk)
     finding = None
@@ -127,12 +124,6 @@ def verify_image(
             layer = layer._replace(result=Result((finding,), layer.result.notes))
         layers.append(layer)
     return Report(path, chosen, disk.image.volume.size, tuple(layers))
-
-
-def _unread_disk(error: FormatError) -> Layer:
-    """Return the layer of a disk whose container has a feature that is not known."""
-    note = Finding("the disk", "", 0, "a container whose features are known", f"not looked at: {error}", "")
-    return Layer("the disk", "", Result(notes=(note,)))
 
 
 def _format(file: HostFile) -> str:

@@ -97,8 +97,6 @@ def qcow2(_folder: Path) -> Subject:
         Harmless(24, 32, 0xFF, "the disk's size, within what the L1 table covers"),
         Harmless(36, 40, 0xFF, "more L1 entries, that are 0"),
         Harmless(64, 72, 0xFF, f"{unused}, within the file"),
-        Harmless(72, 79, 0xFF, "features that are not known: a note that the disk was not looked at"),
-        Harmless(79, 80, 0xE0, "the same"),
         Harmless(80, 96, 0xFF, "features that may be ignored: known, or a note"),
         Harmless(100, 104, 0xFF, "a longer header: a note"),
         Harmless(L2_AT + 7, L2_AT + 8, 1, "the zero flag: a cluster that reads as zeros and keeps its place"),

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from imgwriter.errors import FormatError
 from imgwriter.readers.hostfile import HostFile
 from imgwriter.verify.containers.qcow2 import verify_qcow2
-from imgwriter.verify.containers.qcow2_header import unread_feature
 from imgwriter.verify.containers.vdi import verify_vdi
 from imgwriter.verify.containers.vhd import verify_vhd
 from imgwriter.verify.values import Progress, Result
@@ -20,8 +18,3 @@ Checker: TypeAlias = Callable[[HostFile, Progress | None], Result]
 
 CHECKERS: Mapping[str, Checker] = {"qcow2": verify_qcow2, "vpc": verify_vhd, "vdi": verify_vdi}
 """By QEMU's names of the formats."""
-
-
-def refused_for_a_feature(image_format: str, file: HostFile, error: FormatError) -> bool:
-    """Return whether a reader's refusal is of a feature that is not known here: a note, and no trouble."""
-    return image_format == "qcow2" and unread_feature(file, error)

@@ -132,22 +132,6 @@ def check_header(file: HostFile, remarks: Remarks) -> Tables | None:
     return Tables(fields, extended, compression, bitmaps, complete)
 
 
-def unread_feature(file: HostFile, error: FormatError) -> bool:
-    """Return whether the reader refuses a qcow2 for a feature alone that is not known here: no damage.
-
-    Spec: "Header", incompatible_features ("must fail to open"), compression_type.
-    """
-    try:
-        fields = read_fields(file)
-    except FormatError:
-        return False
-    if error.offset == _AT["incompatible_features"]:
-        return bool(fields.incompatible_features & ~sum(IncompatibleFeatures))
-    announced = bool(fields.incompatible_features & IncompatibleFeatures.COMPRESSION_TYPE)
-    unknown = announced and fields.compression_type >= len(CompressionType)
-    return error.offset == _AT["compression_type"] and unknown
-
-
 def _check_features(check: _Check) -> CompressionType | None:
     """Check the masks of features, and the compression; return it where it is known."""
     fields = check.fields

@@ -403,24 +403,36 @@ def test_what_cannot_be_read_has_status_2(tmp_path: Path, capsysbinary: pytest.C
 
 
 @pytest.mark.parametrize(
-    "fields", [{"incompatible_features": 1 << 20}, {"incompatible_features": 1 << 3, "compression_type": 2}]
+    ("features", "compression", "named"),
+    [
+        (1 << 20, 0, "incompatible features that are not known here: bit 20"),
+        (1 << 3, 2, "compression_type 2"),
+    ],
 )
-def test_a_feature_of_a_container_that_is_not_known_is_a_note(
-    fields: dict[str, int], tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+def test_a_feature_of_a_container_that_is_not_known_keeps_the_disk_from_being_read(
+    features: int, compression: int, named: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """Spec: qcow2.txt, "Header": such an image must not be opened; its header and tables are checked."""
-    image = qcow2({}, MiB, cluster_bits=12, header_length=112, **fields)
+    image = qcow2(
+        {}, MiB, cluster_bits=12, header_length=112, incompatible_features=features,
+        compression_type=compression,
+    )  # fmt: skip
     put(image, 4096, ">Q", 15 * 4096)
     put(image, 15 * 4096, ">16H", 1, 1, 1, 1, *[0] * 11, 1)
     path = tmp_path / "image"
     path.write_bytes(image)
     status, out, err = run(capsysbinary, path)
-    assert (status, err) == (0, "")
-    assert "notes: the disk" in out
+    assert (status, out.splitlines()[-1].split(",")[0]) == (2, "no findings")
+    assert f"the qcow2 has {named}" in err
+    assert "its disk cannot be read: convert it with a qemu-img that can" in err
+    assert json.loads(run(capsysbinary, path, "--json")[1])["error"] in err
+    # Of one partition the same is said.
+    for number in ("0", "1"):
+        assert run(capsysbinary, path, "--partition", number)[::2] == (2, err)
     # Refcounts are compared where nothing that is not known can have some of them.
     put(image, 15 * 4096, ">H", 0)
     path.write_bytes(image)
-    assert run(capsysbinary, path)[0] == (1 if fields["incompatible_features"] == 8 else 0)
+    assert run(capsysbinary, path)[0] == (1 if compression else 2)
 
 
 def test_errors_are_raised_before_anything_else(tmp_path: Path) -> None:
