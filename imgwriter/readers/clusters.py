@@ -24,7 +24,7 @@ import zstandard
 from imgwriter.errors import FormatError
 from imgwriter.extent import CHUNK, Buffer
 from imgwriter.qcow2 import OFLAG_COMPRESSED, CompressionType, compressed_place
-from imgwriter.readers.hostfile import HostFile
+from imgwriter.readers.hostfile import CUT_OFF, HostFile
 from imgwriter.units import SECTOR
 
 ALL_PARTS = (1 << 32) - 1
@@ -98,9 +98,10 @@ class Decoder:
         except (zlib.error, zstandard.ZstdError) as error:
             content, why = b"", str(error)
         if len(content) != size:
+            remedy = CUT_OFF if stop > self.file.size else "the image is damaged: get it anew"
             raise FormatError(
                 f"the compressed cluster at {offset:,} of the file does not give {size:,} bytes: {why};"
-                " the image is damaged: get it anew",
+                f" {remedy}",
                 where,
                 offset,
             )

@@ -27,6 +27,11 @@ from imgwriter.filedata import HandleSlice, Identity, SharedFile
 # A FIFO must not block the open; O_NONBLOCK means nothing to a file or a disk.
 _OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
+GET_WHOLE = "get the whole of the file"
+CUT_OFF = f"the image is cut off: {GET_WHOLE}"
+CUT_OFF_OR_DAMAGED = f"the image is cut off or damaged: {GET_WHOLE}"
+"""Remedies for a file that ends before something in it does; no tool can repair what is not there."""
+
 _NOT_FREE = re.compile(rb"[^\xff]")
 _KINDS = {
     stat.S_IFDIR: "a directory; to make an image of a tree, build it",
@@ -54,7 +59,7 @@ class HostFile:
         if offset + length > self.size:
             raise FormatError(
                 f"the {where} of {length:,} bytes at {offset:,} ends beyond the file, which has {self.size:,}"
-                " bytes; the image is damaged or cut off: get it anew",
+                f" bytes; {CUT_OFF_OR_DAMAGED}",
                 where,
                 offset,
             )

@@ -26,8 +26,9 @@ from imgwriter.errors import FormatError
 from imgwriter.extent import Volume
 from imgwriter.readers.clusters import ALL_PARTS, Decoder, rising
 from imgwriter.readers.gather import Gatherer
-from imgwriter.readers.hostfile import HostFile, Used, joined
+from imgwriter.readers.hostfile import CUT_OFF, HostFile, Used, joined
 from imgwriter.readers.qcow2_header import Header, read_header
+from imgwriter.readers.qcow2_refcounts import is_in_use
 from imgwriter.units import div_ceil
 
 _NOT_ZERO = re.compile(rb"[^\0]")
@@ -77,13 +78,20 @@ def _l2_tables(file: HostFile, header: Header) -> list[tuple[int, int]]:
     tables = [(index, entry & mask) for index, entry in enumerate(entries) if entry & mask]
     for index, offset in tables:
         if offset % header.cluster_size or offset + header.cluster_size > file.size:
+            remedy = _remedy(file, header, offset)
             raise FormatError(
                 f"entry {index:,} of the {_L1} has the L2 table at {offset:,}, which is not a cluster of the"
-                f" file's {file.size:,} bytes; {_REMEDY}",
+                f" file's {file.size:,} bytes; {remedy}",
                 _L1,
                 header.l1_table_offset + 8 * index,
             )
     return tables
+
+
+def _remedy(file: HostFile, header: Header, offset: int) -> str:
+    """Return what to do where a table leads to an offset at which there is nothing, or not all of it."""
+    beyond = (offset & -header.cluster_size) + header.cluster_size > file.size
+    return CUT_OFF if beyond and is_in_use(file, header, offset) else _REMEDY
 
 
 class _Disk:
@@ -202,7 +210,7 @@ class _Disk:
     def _outside(self, what: str, host: int, at: int) -> FormatError:
         return FormatError(
             f"the L2 entry at {at:,} has a {what} at {host:,}, which is not a place for one in the file's"
-            f" {self.file.size:,} bytes; {_REMEDY}",
+            f" {self.file.size:,} bytes; {_remedy(self.file, self.header, host)}",
             _L2,
             at,
         )

@@ -29,7 +29,7 @@ from imgwriter.qcow2 import (
     FeatureType,
     IncompatibleFeatures,
 )
-from imgwriter.readers.hostfile import HostFile
+from imgwriter.readers.hostfile import CUT_OFF, CUT_OFF_OR_DAMAGED, HostFile
 from imgwriter.units import align_up, div_ceil
 
 _WHERE = "qcow2 header"
@@ -153,7 +153,9 @@ def read_fields(file: HostFile) -> Fields:
         SourceError: The file cannot be read.
     """
     start = file.read(0, min(file.size, HEADER_LENGTH_V3), _WHERE)
-    if len(start) < HEADER_LENGTH_V2 or start[:4] != MAGIC:
+    if start[:4] == MAGIC and len(start) < HEADER_LENGTH_V2:
+        raise _refused(f"ends with the file, after {len(start)} bytes; {CUT_OFF}", 0)
+    if start[:4] != MAGIC:
         begins = start[:4].hex(" ") or "and ends at 0"
         message = f"the file has no qcow2 header: it begins {begins}; name the format that it has"
         raise FormatError(message, _WHERE, 0)
@@ -188,7 +190,7 @@ def _later(start: bytes, version: int, file_size: int) -> bytes:
     if version == 2:
         return bytes(HEADER_V3.sizeof())
     if len(start) < HEADER_LENGTH_V3_MIN:
-        raise _refused(f"ends with the file, after {len(start)} bytes; {_DAMAGED}", 0)
+        raise _refused(f"ends with the file, after {len(start)} bytes; {CUT_OFF}", 0)
     length = int.from_bytes(start[100:104], "big")
     cluster = 1 << min(int.from_bytes(start[20:24], "big"), MAX_CLUSTER_BITS)
     if length < HEADER_LENGTH_V3_MIN or length % 8 or length > min(file_size, cluster):
@@ -284,9 +286,10 @@ def _check_tables(file: HostFile, fields: Fields, l1_needed: int) -> None:
         ("refcount_table_offset", 48, fields.refcount_table_offset, refcounts),
     ):
         if offset % cluster or (length and not offset) or offset + length > file.size:
+            beyond = offset % cluster == 0 and offset + length > file.size
             raise _refused(
                 f"has {name} {offset:,} for {length:,} bytes, which is not a place in the file's"
-                f" {file.size:,} bytes; {_DAMAGED}",
+                f" {file.size:,} bytes; {CUT_OFF_OR_DAMAGED if beyond else _DAMAGED}",
                 at,
             )
 

@@ -22,7 +22,7 @@ from imgwriter.extent import Extent, Volume
 from imgwriter.qcow2 import CompressionType
 from imgwriter.readers.clusters import Decoder
 from imgwriter.readers.gather import Gatherer
-from imgwriter.readers.hostfile import HostFile, joined
+from imgwriter.readers.hostfile import CUT_OFF, HostFile, joined
 from imgwriter.units import SECTOR, align_up, div_ceil
 from imgwriter.vdi import (
     BLOCK_SIZE,
@@ -48,6 +48,7 @@ class _Header(NamedTuple):
     image_type: int
     offset_bmap: int
     offset_data: int
+    blocks_allocated: int
     disk_size: int
 
 
@@ -94,9 +95,10 @@ def _blocks(file: HostFile, header: _Header) -> Iterator[tuple[int, int]]:
             continue
         offset = header.offset_data + place * BLOCK_SIZE
         if offset >= file.size or place in seen:
+            missing = offset >= file.size and place < header.blocks_allocated
             raise FormatError(
                 f"entry {index:,} of the {_MAP} has block {place:,} at {offset:,}, which is taken or not in"
-                f" the file's {file.size:,} bytes; {_DAMAGED}",
+                f" the file's {file.size:,} bytes; {CUT_OFF if missing else _DAMAGED}",
                 _MAP,
                 header.offset_bmap + 4 * index,
             )
@@ -106,8 +108,10 @@ def _blocks(file: HostFile, header: _Header) -> Iterator[tuple[int, int]]:
 
 def _read_header(file: HostFile) -> _Header:
     start = file.read(0, min(HEADER.sizeof(), file.size), _WHERE)
-    if len(start) < HEADER.sizeof() or start[0x40:0x44] != SIGNATURE.to_bytes(4, "little"):
+    if start[0x40:0x44] != SIGNATURE.to_bytes(4, "little"):
         raise FormatError("the file has no VDI header; name the format that it has", _WHERE, 0x40)
+    if len(start) < HEADER.sizeof():
+        raise _refused(f"ends with the file, after {len(start)} bytes; {CUT_OFF}", 0x40)
     raw = HEADER.parse(start)
     if raw.version != VERSION:
         message = f"has version {raw.version >> 16}.{raw.version & 0xFFFF}, not 1.1; {_CONVERT}"
@@ -136,7 +140,7 @@ def _read_header(file: HostFile) -> _Header:
     ):
         if offset % SECTOR or offset < least:
             raise _refused(f"has {name} {offset:,}, not a sector from {least:,} on; {_DAMAGED}", at)
-    return _Header(raw.image_type, raw.offset_bmap, raw.offset_data, disk_size)
+    return _Header(raw.image_type, raw.offset_bmap, raw.offset_data, raw.blocks_allocated, disk_size)
 
 
 def _refused(what: str, offset: int) -> FormatError:

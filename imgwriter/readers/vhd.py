@@ -24,7 +24,7 @@ from imgwriter.errors import FormatError
 from imgwriter.extent import CHUNK, Buffer, Extent, Volume
 from imgwriter.readers.clusters import clear
 from imgwriter.readers.gather import MOST_RUNS
-from imgwriter.readers.hostfile import HostFile, Used, joined
+from imgwriter.readers.hostfile import CUT_OFF, CUT_OFF_OR_DAMAGED, HostFile, Used, joined
 from imgwriter.readers.raw import data_extents
 from imgwriter.units import SECTOR, align_up, div_ceil
 from imgwriter.vhd import (
@@ -49,6 +49,7 @@ _BAT = "VHD block allocation table"
 _BITMAP = "VHD sector bitmap"
 _LABEL = "guest disk"
 _DAMAGED = "the image is damaged: get it anew"
+_UNIQUE_ID = slice(68, 84)
 _SET_BITS = re.compile("1+")
 _CLEAR_BITS = re.compile("0+")
 _BY_GEOMETRY = (b"vpc ", b"qemu")
@@ -132,8 +133,8 @@ def _footer(file: HostFile) -> tuple[Footer, int]:
         return last, at
     # A fixed disk has no copy: what is at its start is the guest's.
     if first is None or first.disk_type == DiskType.FIXED:
-        message = f"is neither at the end of the file nor at its start, with the right checksum; {_DAMAGED}"
-        raise _refused(_FOOTER, message, max(at, 0))
+        message = "is neither at the end of the file nor at its start, with the right checksum"
+        raise _refused(_FOOTER, f"{message}; {CUT_OFF_OR_DAMAGED}", max(at, 0))
     return first, 0
 
 
@@ -186,7 +187,7 @@ def _extents(file: HostFile, blocks: _Blocks, header_offset: int, size: int, at:
         if offset < FOOTER_SIZE or offset + stored > file.size:
             raise FormatError(
                 f"entry {index:,} of the {_BAT} has a block at {offset:,}, not a place for {stored:,} bytes"
-                f" in the file's {file.size:,}; {_DAMAGED}",
+                f" in the file's {file.size:,}; {_DAMAGED if at or offset < FOOTER_SIZE else _remedy(file)}",
                 _BAT,
                 blocks.table_offset + 4 * index,
             )
@@ -194,6 +195,18 @@ def _extents(file: HostFile, blocks: _Blocks, header_offset: int, size: int, at:
         start = index * blocks.block_size
         yield from _block(file, blocks, offset, start, min(blocks.block_size, size - start))
     used.refuse_overlaps(_BAT)
+
+
+def resembles(record: bytes, footer: bytes) -> bool:
+    """Return whether cookie, checksum or unique_id of a record are a footer's: so a damaged footer's are."""
+    parts = (slice(0, len(FOOTER_COOKIE)), FOOTER_CHECKSUM, _UNIQUE_ID)
+    return any(record[part] == footer[part] for part in parts)
+
+
+def _remedy(file: HostFile) -> str:
+    """Return what to do where a block is behind the file's end, and the copy of the footer is what counts."""
+    first, last = (file.read(at, FOOTER_SIZE, _FOOTER) for at in (0, file.size - FOOTER_SIZE))
+    return _DAMAGED if resembles(last, first) else CUT_OFF
 
 
 def _block(file: HostFile, blocks: _Blocks, offset: int, start: int, length: int) -> Iterator[Extent]:

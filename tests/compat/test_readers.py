@@ -5,6 +5,7 @@ QEMU is writer and judge: the disk that is read has to be the bytes of ``qemu-im
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import struct
@@ -459,3 +460,39 @@ def test_any_damage(victim: tuple[str, bytes], tmp_path: Path) -> None:
                 dice.choice(changes)(damaged)
         path.write_bytes(damaged)
         digest(path)
+
+
+# A file of which the end is missing
+
+CUT: list[tuple[str, tuple[str, ...], dict[str, object]]] = [
+    ("qcow2", (), {}),
+    ("qcow2", ("-c",), {}),
+    ("qcow2", ("-c",), {"compression_type": "zstd", "cluster_size": 4096}),
+    ("qcow2", (), {"cluster_size": 512, "refcount_bits": 1}),
+    ("qcow2", (), {"cluster_size": 512, "refcount_bits": 64}),
+    ("qcow2", (), {"compat": "0.10"}),
+    ("qcow2", (), {"extended_l2": "on", "cluster_size": 16384}),
+    ("vpc", (), {}),
+    ("vdi", (), {}),
+    ("vdi", (), {"static": "on"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("image_format", "arguments", "options"), CUT, ids=str)
+def test_what_is_cut_off_is_not_called_damaged(
+    image_format: str, arguments: tuple[str, ...], options: dict[str, object], raw: Path, tmp_path: Path
+) -> None:
+    """Wherever the end is: the message never sends anybody to repair what is not there."""
+    path = qemu_img.convert(raw, "raw", tmp_path / "image", image_format, *arguments, **options)
+    dice, size = random.Random(3), path.stat().st_size
+    said = 0
+    for length in sorted((dice.randrange(512, size) for _ in range(60)), reverse=True):
+        os.truncate(path, length)
+        try:
+            # Of the last cluster or block only a part need be there.
+            content(opened(path, image_format).volume)
+        except FormatError as error:
+            said += 1
+            assert "the image is cut off" in str(error), f"{length} of {size}: {error}"
+            assert "repair" not in str(error)
+    assert said > 40

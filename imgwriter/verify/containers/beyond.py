@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from imgwriter.findings import Finding
+from imgwriter.readers.hostfile import GET_WHOLE
 from imgwriter.units import counted
 from imgwriter.verify.remarks import Remarks
 
@@ -43,6 +44,6 @@ class Beyond:
             more = f"{counted(self.count - 1, 'entry', 'entries')} more, up to byte {self._stop:,}"
             first = first._replace(
                 found=f"{first.found}; behind the file's end too: {more}; it is cut off",
-                expected=f"{first.expected}: get the whole of the file",
+                expected=f"{first.expected}: {GET_WHOLE}",
             )
         remarks.find(*first)

@@ -20,7 +20,8 @@ from construct import Container
 from imgwriter.extent import CHUNK
 from imgwriter.filedata import Amount
 from imgwriter.findings import Finding
-from imgwriter.readers.hostfile import HostFile, Used
+from imgwriter.readers.hostfile import GET_WHOLE, HostFile, Used
+from imgwriter.readers.vhd import resembles
 from imgwriter.units import SECTOR, align_up, counted, div_ceil
 from imgwriter.verify.containers.beyond import Beyond
 from imgwriter.verify.remarks import Remarks
@@ -57,7 +58,6 @@ _HEADER_AT = {
     "cookie": 0, "data_offset": 8, "table_offset": 16, "header_version": 24, "max_table_entries": 28,
     "block_size": 32, "checksum": 36, "parent_unique_id": 40, "reserved": 60,
 }  # fmt: skip
-_UNIQUE_ID = slice(68, 84)
 _CLEAR = re.compile("0+")
 
 
@@ -80,7 +80,7 @@ def verify_vhd(file: HostFile, progress: Progress | None = None) -> Result:
     first = _Record(file, 0, FOOTER_SIZE, "VHD footer, copy at the start", remarks)
     chosen = last if last.is_footer() or not first.is_footer() else first
     fields = chosen.footer()
-    whole = chosen is last or last.resembles(first)
+    whole = chosen is last or resembles(last.content, first.content)
     lost = ""
     if fields.disk_type != DiskType.FIXED and whole:
         # Both are looked at: whichever is damaged, the other is not.
@@ -105,7 +105,7 @@ def verify_vhd(file: HostFile, progress: Progress | None = None) -> Result:
             lost = f", with {counted(dynamic.beyond.count, 'block')} of the block allocation table"
     if not whole:
         found = f"none: the end of the file is missing{lost}"
-        remarks.find("VHD footer", "", end, "a footer at the end: get the whole of the file", found)
+        remarks.find("VHD footer", "", end, f"a footer at the end: {GET_WHOLE}", found)
     return remarks.result()
 
 
@@ -123,11 +123,6 @@ class _Record:
         """Return whether it has a footer's cookie and checksum."""
         total = int.from_bytes(self.content[FOOTER_CHECKSUM], "big")
         return self.content.startswith(FOOTER_COOKIE) and total == checksum(self.content, FOOTER_CHECKSUM)
-
-    def resembles(self, other: _Record) -> bool:
-        """Return whether cookie, checksum or unique_id are another footer's: so a damaged one's are."""
-        parts = (slice(0, len(FOOTER_COOKIE)), FOOTER_CHECKSUM, _UNIQUE_ID)
-        return any(self.content[part] == other.content[part] for part in parts)
 
     def footer(self) -> Container[Any]:
         """Check a footer's fields, and return them."""

@@ -472,6 +472,89 @@ def test_extended_entries_need_large_clusters(tmp_path: Path) -> None:
     refused(tmp_path, image, "extended L2 entries with cluster_bits 13", "qcow2 header", 20)
 
 
+CUT_OFF = "the image is cut off: get the whole of the file"
+REPAIR = "the image is damaged: repair it (qemu-img check -r all), or get it anew"
+
+
+def with_refcount(order: int, cluster: int, refcount: int, *, block: int = 5 * C) -> bytearray:
+    """Return an image of 6 clusters: its refcount block is 5, and has one refcount.
+
+    Spec: "Refcount block": those of less than 8 bits begin in the lowest bits of a byte.
+    """
+    bits = 1 << order
+    image = qcow2({}, 64 * C, clusters=6, refcount_order=order)
+    put(image, C, ">Q", block)
+    if bits >= 8:
+        put(image, 5 * C + cluster * bits // 8, {8: ">B", 16: ">H", 32: ">I", 64: ">Q"}[bits], refcount)
+    else:
+        put(image, 5 * C + cluster * bits // 8, ">B", refcount << cluster * bits % 8)
+    return image
+
+
+@pytest.mark.parametrize("order", range(7))
+@pytest.mark.parametrize("cluster", [6, 7, 9])
+def test_what_has_a_refcount_behind_the_end_is_cut_off(order: int, cluster: int, tmp_path: Path) -> None:
+    words = f"cluster at {cluster * C:,}, which is not a place for one in the file's {6 * C:,} bytes; "
+    for refcount, remedy in ((0, REPAIR), (1, CUT_OFF)):
+        image = with_refcount(order, cluster, refcount)
+        for entry in (cluster * C | COPIED, compressed(cluster * C, 100)):
+            put(image, 3 * C, ">Q", entry)
+            refused(tmp_path, image, words + remedy, "qcow2 L2 table", 3 * C)
+        put(image, 2 * C, ">Q", cluster * C | COPIED)
+        table = f"at {cluster * C:,}, which is not a cluster of the file's {6 * C:,} bytes; "
+        refused(tmp_path, image, table + remedy, "qcow2 L1 table", 2 * C)
+        # The refcounts of its neighbours are not its own.
+        put(image, 2 * C, ">Q", 3 * C)
+        for other in (cluster - 1, cluster + 1):
+            if other > 5:
+                put(image, 3 * C, ">Q", other * C | COPIED)
+                refused(tmp_path, image, REPAIR, "qcow2 L2 table", 3 * C)
+
+
+@pytest.mark.parametrize(
+    ("block", "cluster", "remedy"),
+    [
+        (0, 6, REPAIR),
+        (5 * C + 512, 6, REPAIR),
+        (6 * C, 6, CUT_OFF),
+        (5 * C, 8191 * (C // 2), REPAIR),  # the last entry of the table
+        (5 * C, 8192 * (C // 2), REPAIR),  # behind the table
+    ],
+)
+def test_a_refcount_block_that_is_not_there(block: int, cluster: int, remedy: str, tmp_path: Path) -> None:
+    image = with_refcount(4, 6, 1, block=block)
+    put(image, 3 * C, ">Q", cluster * C | COPIED)
+    refused(tmp_path, image, remedy, "qcow2 L2 table", 3 * C)
+
+
+def test_a_place_that_is_none_is_damaged_also_where_it_has_a_refcount(tmp_path: Path) -> None:
+    image = with_refcount(4, 4, 1)
+    put(image, 3 * C, ">Q", 4 * C + 512 | COPIED)
+    refused(tmp_path, image, REPAIR, "qcow2 L2 table", 3 * C)
+
+
+def test_a_compressed_cluster_that_is_cut_off(tmp_path: Path) -> None:
+    packed = deflated(bytes(range(256)) * (C // 256))
+    image = qcow2({0: compressed(4 * C, len(packed))}, C, data={4 * C: packed}, clusters=4)
+    for piece, remedy in (
+        (image[: 4 * C + 10], CUT_OFF),
+        (image + bytes(C), None),
+        (image[: 4 * C + 10] + bytes(C), "the image is damaged: get it anew"),
+    ):
+        volume = opened(saved(tmp_path, piece)).volume
+        if remedy is None:
+            assert content(volume) == bytes(range(256)) * (C // 256)
+        else:
+            with pytest.raises(FormatError, match=re.escape(remedy)):
+                content(volume)
+
+
+@pytest.mark.parametrize("length", [4, 71, 72, 103])
+def test_a_header_that_is_cut_off(length: int, tmp_path: Path) -> None:
+    words = f"the qcow2 ends with the file, after {length} bytes; {CUT_OFF}"
+    refused(tmp_path, qcow2({}, C)[:length], words, "qcow2 header", 0)
+
+
 @pytest.mark.parametrize("length", [4, 8, 71, 72, 103, 104, 111, 112, C, 2 * C, 3 * C - 1, 4 * C - 1])
 def test_cut_off(tmp_path: Path, length: int) -> None:
     image = qcow2({0: 4 * C}, 8192 * C)

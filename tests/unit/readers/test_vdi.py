@@ -109,6 +109,23 @@ def test_limit_of_the_map(tmp_path: Path) -> None:
         opened(path)
 
 
-@pytest.mark.parametrize("length", [0, 64, 68, 511])
+@pytest.mark.parametrize("length", [0, 64, 67, 68, 511])
 def test_cut_off(tmp_path: Path, length: int) -> None:
-    refused(tmp_path, vdi([], 0)[:length], "has no VDI header", "VDI header", 64)
+    words = "has no VDI header"
+    if length >= 68:
+        words = (
+            f"the VDI header ends with the file, after {length} bytes; the image is cut off: get the whole"
+        )
+    refused(tmp_path, vdi([], 0)[:length], words, "VDI header", 64)
+
+
+@pytest.mark.parametrize(("allocated", "cut"), [(1, False), (2, True)])
+def test_a_block_behind_the_end_is_missing_if_so_many_are_allocated(
+    allocated: int, cut: bool, tmp_path: Path
+) -> None:
+    image = vdi([0, 1], 2 * MiB, length=1024 + MiB, blocks_allocated=allocated)
+    remedy = "the image is cut off: get the whole of the file" if cut else "the image is damaged: get it anew"
+    words = (
+        f"has block 1 at {1024 + MiB:,}, which is taken or not in the file's {1024 + MiB:,} bytes; {remedy}"
+    )
+    refused(tmp_path, image, words, "VDI block map", 516)

@@ -226,6 +226,21 @@ def test_table_in_a_hole(tmp_path: Path) -> None:
         opened(path)
 
 
+def test_a_block_behind_the_end_is_missing_if_the_footer_is(tmp_path: Path) -> None:
+    """A footer that is there is the file's end, and a damaged one has parts of its copy."""
+    image = dynamic_vhd([FREE, 4], 2 * BLOCK, length=2048 + STORED, unique_id=b"u" * 16)
+    assert len(content(opened(saved(tmp_path, image)).volume)) == 2 * BLOCK
+    where = "VHD block allocation table"
+    cut = "the image is cut off: get the whole of the file"
+    for length in (STORED, len(image) - 513):
+        refused(tmp_path, image[:length], cut, where, 1540)
+    damaged = "the image is damaged: get it anew"
+    refused(tmp_path, image[:STORED] + image[-512:], damaged, where, 1540)
+    last = bytearray(image[-512:])
+    last[0] ^= 1
+    refused(tmp_path, image[:STORED] + last, damaged, where, 1540)
+
+
 @pytest.mark.parametrize("length", [0, 1, 8, 511])
 def test_cut_off(tmp_path: Path, length: int) -> None:
     refused(tmp_path, footer(0)[:length], "neither at the end", "VHD footer", 0)
