@@ -92,6 +92,10 @@ class OpenedDisk:
     table: Table
     areas: tuple[Area, ...]
 
+    def lacks(self, area: Area) -> bool:
+        """Return whether a part of a partition is behind the end of the disk."""
+        return area.partition is not None and area.partition.end > self.image.volume.size
+
     def area(self, number: int) -> Area:
         """Return the area of a partition.
 

@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from imgwriter.errors import FormatError, SpecError
-from imgwriter.examine.opening import EXT4, FAT, Area, OpenedDisk, open_disk
+from imgwriter.examine.opening import EXT4, FAT, Area, OpenedDisk, open_disk, with_table
 from imgwriter.filedata import Amount
 from imgwriter.findings import Finding
 from imgwriter.readers import READERS
 from imgwriter.readers.hostfile import HostFile, open_file
 from imgwriter.readers.probe import probe
+from imgwriter.tables_reader.cut_off import cut_off
 from imgwriter.verify import traces
 from imgwriter.verify.containers import CHECKERS
-from imgwriter.verify.cut_off import cut_off
 from imgwriter.verify.ext4 import verify_ext4
 from imgwriter.verify.fat import verify_fat
 from imgwriter.verify.tables import BIOS_BOOT, FAT_TYPES, verify_table
@@ -107,10 +107,11 @@ def verify_image(
         disk = open_disk(path, chosen, sector_size=sector_size, verify=True)
     except FormatError as error:
         return Report(path, chosen, None, tuple(layers), str(error))
-    missing = cut_off(disk)
+    missing = cut_off(disk.image.volume, disk.table)
     finding = None
     if missing is not None:
-        disk, finding = missing
+        disk = with_table(path, disk.image, missing.table, verify=True)
+        finding = missing.finding
     if partition is None:
         kind = disk.table.kind
         result = guarded("partition table", lambda: verify_table(disk, finding))
@@ -120,7 +121,7 @@ def verify_image(
         area = disk.area(partition)
         layer = _area(disk, area, progress)
         # A file system that is not known, or of which nothing is there, does not say that itself.
-        if finding is not None and layer.kind not in (EXT4, FAT) and _lacks(disk, area):
+        if finding is not None and layer.kind not in (EXT4, FAT) and disk.lacks(area):
             layer = layer._replace(result=Result((finding,), layer.result.notes))
         layers.append(layer)
     return Report(path, chosen, disk.image.volume.size, tuple(layers))
@@ -156,7 +157,7 @@ def _area(disk: OpenedDisk, area: Area, progress: Progress | None, *, known_cut:
         known_cut: That the disk is cut off was found already.
     """
     volume, start, size = disk.image.volume, area.start, area.size
-    known = known_cut and _lacks(disk, area)
+    known = known_cut and disk.lacks(area)
     kind = area.kind or _lost(disk, area)
     if kind == EXT4:
         told = _share_of(size, progress)
@@ -170,11 +171,6 @@ def _area(disk: OpenedDisk, area: Area, progress: Progress | None, *, known_cut:
     else:
         result = Result(notes=tuple(_not_verified(area, kind)))
     return Layer(area.name, kind, result)
-
-
-def _lacks(disk: OpenedDisk, area: Area) -> bool:
-    """Return whether a part of a partition is behind the end of the disk."""
-    return area.partition is not None and area.partition.end > disk.image.volume.size
 
 
 def _share_of(size: int, progress: Progress | None) -> Callable[[int, int], None] | None:

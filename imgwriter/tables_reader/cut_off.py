@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from imgwriter.examine.opening import OpenedDisk, with_table
 from imgwriter.extent import Volume
 from imgwriter.findings import Finding
 from imgwriter.tables_reader import Partition, Table, read_table
@@ -27,40 +26,57 @@ _ALTERNATE_LBA_AT = 32
 _LARGEST = 1 << 63
 """Bytes of a disk that a kernel can have: a table that says more is damaged."""
 _MOST_NAMED = 4
+_GET_WHOLE = "get the whole of the image"
 
 
 class CutOff(NamedTuple):
     """A disk of which the end is missing.
 
     Attributes:
-        disk: It, with the table as it would be on the whole disk.
-        finding: What is said of it.
+        table: As it would be on the whole disk.
+        finding: What is wrong with it.
+        message: The same as a sentence.
     """
 
-    disk: OpenedDisk
+    table: Table
     finding: Finding
+    message: str
 
 
-def cut_off(disk: OpenedDisk) -> CutOff | None:
-    """Return what is missing of a disk by its table, None where nothing is."""
-    size = _size_by_gpt(disk.table) if disk.table.kind == "gpt" else _size_by_mbr(disk.table)
-    end = disk.image.volume.size
+def cut_off(volume: Volume, table: Table) -> CutOff | None:
+    """Return what is missing of a disk by its table, None where nothing is.
+
+    Args:
+        volume: The disk.
+        table: Its table, as :func:`read_table` gave it.
+
+    Raises:
+        SourceError: The image's file cannot be read.
+        FormatError: A compressed cluster of the image is damaged.
+    """
+    gpt = table.kind == "gpt"
+    size = _size_by_gpt(table) if gpt else _size_by_mbr(table)
+    end = volume.size
     if not end < size <= _LARGEST:
         return None
-    whole = read_table(Volume(size, disk.image.volume.extents), disk.table.sector_size)
-    if whole.kind != disk.table.kind:
+    whole = read_table(Volume(size, volume.extents), table.sector_size)
+    if whole.kind != table.kind:
         return None
-    there = tuple(f for f in whole.findings if f.offset < end)
-    table = whole._replace(
-        findings=there, notes=tuple(f for f in whole.notes if f.offset < end), sectors=disk.table.sectors
-    )
     missing = _missing(whole, end)
-    gpt = disk.table.kind == "gpt"
-    finding = _of_gpt(disk.table, size, missing) if gpt else _of_mbr(disk.table, end, missing)
-    return CutOff(with_table(disk.path, disk.image, table, verify=True), finding)
+    if gpt:
+        finding = _of_gpt(table, size, missing)
+        message = f"the image is cut off: its GPT is of a disk of {size:,} bytes; {missing}; {_GET_WHOLE}"
+    else:
+        finding = _of_mbr(table, end, missing)
+        message = f"the image is cut off, or its MBR is wrong; {missing}; {_GET_WHOLE}, or correct its table"
+    there = tuple(f for f in whole.findings if f.offset < end)
+    notes = tuple(f for f in whole.notes if f.offset < end)
+    return CutOff(whole._replace(findings=there, notes=notes, sectors=table.sectors), finding, message)
 
 
 def _size_by_gpt(table: Table) -> int:
+    if not table.copies:
+        return 0
     primary, backup = table.copies
     wrong = {f.field for f in primary.findings} & {"header_crc32", "my_lba", "header_size"}
     if primary.header is None or wrong or backup.header is not None:
@@ -91,7 +107,7 @@ def _named(p: Partition, end: int) -> str:
 
 def _of_gpt(table: Table, size: int, missing: str) -> Finding:
     last = size // table.sector_size - 1
-    expected = f"{table.sectors - 1:,}, the last sector that there is: get the whole of the image"
+    expected = f"{table.sectors - 1:,}, the last sector that there is: {_GET_WHOLE}"
     found = f"{last:,}, of a disk of {size:,} bytes, which is cut off; {missing}"
     at = table.sector_size + _ALTERNATE_LBA_AT
     return Finding("GPT primary header", "alternate_lba", at, expected, found, HEADER_SECTION)
@@ -105,6 +121,6 @@ def _of_mbr(table: Table, end: int, missing: str) -> Finding:
         Finding("MBR", "size_in_lba", 446, "", "", MBR_SECTION),
     )
     sectors = max(end - last.start, 0) // table.sector_size
-    expected = f"at most {sectors:,}: get the whole of the image, or correct its table"
+    expected = f"at most {sectors:,}: {_GET_WHOLE}, or correct its table"
     found = f"{last.size // table.sector_size:,}: the disk is cut off, or the record is wrong; {missing}"
     return said._replace(expected=expected, found=found)
