@@ -92,7 +92,9 @@ def _check_tables(file: HostFile, tables: Tables, remarks: Remarks, progress: Pr
         entries.check_l2(index, offset)
         if progress is not None:
             progress(Amount(min((index + 1) * span, fields.size), 0), Amount(fields.size, 0))
-    walk.beyond.say(remarks)
+    # What was stored has a refcount. Where that is not known, several entries are not damaged all at once.
+    refcount = refcounts.at(walk.beyond.start >> walk.bits)
+    walk.beyond.say(remarks, cut_off=walk.beyond.count > 1 if refcount is None else refcount > 0)
 
 
 def _overlaps(references: References, sole: References) -> Iterator[Stretch]:

@@ -117,7 +117,7 @@ class Entries:
         if place.offset >= walk.file.size:
             expected = f"a place in the file's {walk.file.size:,} bytes"
             finding = Finding(L2, f"entry {index:,}", at, expected, f"{place.offset:,}", DESCRIPTOR)
-            walk.beyond.add(finding, place.stop)
+            walk.beyond.add(finding, place.offset, place.stop)
         elif self.decompress:
             try:
                 self.decoder.cluster(item.entry & ~qcow2.OFLAG_COPIED)
@@ -125,7 +125,7 @@ class Entries:
                 expected = f"a compressed cluster of {walk.step:,} bytes"
                 finding = Finding(L2, f"entry {index:,}", at, expected, str(error), DESCRIPTOR)
                 if place.stop > walk.file.size:
-                    walk.beyond.add(finding, place.stop)
+                    walk.beyond.add(finding, place.offset, place.stop)
                 else:
                     walk.remarks.find(*finding)
 

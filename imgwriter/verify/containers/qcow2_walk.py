@@ -289,7 +289,7 @@ class Walk:
             if offset % self.step:
                 self.remarks.find(*finding)
             else:
-                self.beyond.add(finding, offset + self.step)
+                self.beyond.add(finding, offset, offset + self.step)
         return holds
 
     def find(self, structure: str, index: int, at: int, expected: str, found: str, section: str) -> None:

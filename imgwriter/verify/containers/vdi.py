@@ -143,7 +143,7 @@ class _Check:
                 expected = f"a whole block in the file's {self.file.size:,} bytes"
                 found = f"{place:,}, at {offset:,}"
                 finding = Finding(_MAP, f"entry {index:,}", at, expected, found, SECTION)
-                beyond.add(finding, offset + BLOCK_SIZE)
+                beyond.add(finding, offset, offset + BLOCK_SIZE)
             elif place >= allocated:
                 expected = f"below blocks_allocated {allocated:,}"
                 self.remarks.find(_MAP, f"entry {index:,}", at, expected, f"{place:,}")
@@ -151,6 +151,7 @@ class _Check:
                 expected, found = "a block of its own", f"{place:,} again"
                 self.remarks.find(_MAP, f"entry {index:,}", at, expected, found)
             seen.add(place)
-        beyond.say(self.remarks)
+        stored = fields.offset_data + allocated * BLOCK_SIZE
+        beyond.say(self.remarks, cut_off=beyond.start < stored)
         expected = f"{len(seen):,}, the blocks of the map"
         self.require(allocated == len(seen), "blocks_allocated", expected, f"{allocated:,}")

@@ -100,7 +100,8 @@ def verify_vhd(file: HostFile, progress: Progress | None = None) -> Result:
         dynamic = _Dynamic(file, fields, end if last.is_footer() else file.size, remarks)
         dynamic.run(progress)
         if whole:
-            dynamic.beyond.say(remarks)
+            # The footer is there: so is the end of the file.
+            dynamic.beyond.say(remarks, cut_off=False)
         else:
             lost = f", with {counted(dynamic.beyond.count, 'block')} of the block allocation table"
     if not whole:
@@ -279,7 +280,7 @@ class _Dynamic:
                 if offset < FOOTER_SIZE:
                     self.remarks.find(*finding)
                 else:
-                    self.beyond.add(finding, offset + stored)
+                    self.beyond.add(finding, offset, offset + stored)
                 continue
             self.used.add(offset, offset + stored)
             yield index, offset

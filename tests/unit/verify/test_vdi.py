@@ -84,8 +84,16 @@ def test_blocks_behind_the_end_are_one_finding(tmp_path: Path) -> None:
     (finding,) = verified(tmp_path / "image", [0, 1, 2, 3], 1024 + 2 * MiB - 1).findings
     assert finding.field == "entry 1"
     stop = 1024 + 4 * MiB
-    assert finding.found.endswith(f"too: 2 entries more, up to byte {stop:,}; it is cut off")
+    assert finding.found.endswith(f"too: 2 entries more, up to byte {stop:,}; the file is cut off")
     assert finding.expected.endswith("get the whole of the file")
+
+
+@pytest.mark.parametrize(("place", "cut"), [(2, False), (900, False), (1, True)])
+def test_a_block_behind_those_that_are_allocated_is_damaged(tmp_path: Path, place: int, cut: bool) -> None:
+    """blocks_allocated is 2: so many blocks the file had."""
+    size = 1024 + (1 if cut else 2) * MiB
+    findings = verified(tmp_path / "image", [0, place], size).findings
+    assert [f.found.endswith("; the file is cut off") for f in findings if f.field == "entry 1"] == [cut]
 
 
 @pytest.mark.parametrize("length", [0, 511, 512, 519])
