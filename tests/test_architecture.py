@@ -72,7 +72,6 @@ SIDEWAYS = {
     ("map", "examine"),
     ("fuzz", ""),  # the version, for the manifest
     ("fuzz", "examine"),
-    ("fuzz", "verify"),  # what imgwriter itself says of a case
     ("build", "install"),  # a boot loader is part of the recipe
     ("build", "sources"),  # what goes in
     ("build", "image_plan"),
