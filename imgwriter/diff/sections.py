@@ -6,7 +6,7 @@
     other table       ├ table ┤  ├ partition 1 ┤   ├ partition 2 ┤        ├ backup GPT ┤  like with like
 
 A file system of another shape has its structures elsewhere: there bytes say nothing, and only its first
-structure and its tree are compared.
+structure and its tree are compared. Of what has no tree here (XFS, swap) there are but the bytes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def plan_sections(a: OpenedDisk, b: OpenedDisk) -> Sections:
     size_a, size_b = a.image.volume.size, b.image.volume.size
     differences = list(_differences(a, b))
     pairs = match(a, b)
-    places_a, places_b = ([(x.number, x.start, x.size) for x in disk.areas] for disk in (a, b))
+    # What is on a disk without a table begins with it, however long the two are.
+    places_a, places_b = ([(x.number, x.start, x.number and x.size) for x in disk.areas] for disk in (a, b))
     same_places = places_a == places_b or is_blank(a) or is_blank(b)
     size = max(size_a, size_b)  # what is beyond a disk's end counts as zeros
     trees = tuple(pair for pair in pairs if not are_comparable(*pair))
@@ -93,11 +94,15 @@ def _differences(a: OpenedDisk, b: OpenedDisk) -> Iterator[str]:
     for one, two in pairs:
         if one.kind != two.kind:
             yield f"{one.name} holds {one.kind or 'unknown content'} and {two.kind or 'unknown content'}"
-        elif (one.start, one.size) != (two.start, two.size):
-            yield (
-                f"{layer_of(one)} lies at {one.start:,} and {two.start:,},"
-                f" and has {one.size:,} and {two.size:,} bytes"
+        elif where := [
+            f"{verb} {x:,} and {y:,}{unit}"
+            for verb, x, y, unit in (
+                ("lies at", one.start, two.start, ""),
+                ("has", one.size, two.size, " bytes"),
             )
+            if x != y
+        ]:
+            yield f"{layer_of(one)} {', and '.join(where)}"
 
 
 def match(a: OpenedDisk, b: OpenedDisk) -> list[tuple[Area, Area]]:
@@ -125,7 +130,12 @@ def match(a: OpenedDisk, b: OpenedDisk) -> list[tuple[Area, Area]]:
 
 def is_blank(disk: OpenedDisk) -> bool:
     """Return whether nothing is known of a disk: then it is compared by what is known of the other."""
-    return not disk.areas or (disk.table.kind == "none" and disk.areas[0].file_system is None)
+    return not disk.areas or (disk.table.kind == "none" and is_unknown(disk.areas[0]))
+
+
+def is_unknown(area: Area) -> bool:
+    """Return whether it is not known what an area holds, or damaged; what is only not read is known."""
+    return area.file_system is None and (not area.kind or area.error is not None)
 
 
 def _clamped(section: Section, size_a: int, size_b: int) -> Section:
@@ -141,8 +151,13 @@ def are_comparable(a: Area, b: Area) -> bool:
         return _ext4_shape(one) == _ext4_shape(two)
     if isinstance(one, Fat) and isinstance(two, Fat):
         return one.layout == two.layout
-    # Where one is not read, its places are taken for the other's.
-    return (one is None or two is None) and (a.start, a.size) == (b.start, b.size)
+    if one is not None and two is not None:
+        return False
+    if (a.start, a.size) == (b.start, b.size):
+        return True  # the places of one that is not read are taken for the other's
+    # Of what has no tree here there are but the bytes; those of one that is damaged say nothing elsewhere.
+    no_trees = (one is None and two is None) or a.number == b.number == 0
+    return no_trees and a.error is None and b.error is None
 
 
 def _ext4_shape(fs: Ext4) -> tuple[int, ...]:
@@ -162,7 +177,7 @@ def _around(pairs: list[tuple[Area, Area]], size: int) -> Iterator[Section]:
         if one.start > position:
             yield Section(position, position, one.start - position)
         yield from _of_pair(one, two)
-        position = max(position, min(one.start + one.size, size))
+        position = max(position, min(max(one.start + one.size, two.start + two.size), size))
     if position < size:
         yield Section(position, position, size - position)
 

@@ -234,3 +234,81 @@ def test_a_side_reads_zeros_beyond_its_end() -> None:
 def test_xor_and_runs() -> None:
     assert list(runs(xor(b"abcdef", b"abXXeX"))) == [(2, 4), (5, 6)]
     assert list(runs(xor(b"", b""))) == []
+
+
+# --- What has no tree here, and what is damaged ---
+
+
+def raw_disk(path: Path, size: int, *pieces: tuple[int, bytes]) -> Path:
+    """Make a disk without a table: a magic of a file system that is not read, or of none."""
+    path.touch()
+    os.truncate(path, size)
+    with path.open("r+b") as file:
+        for at, content in pieces:
+            file.seek(at)
+            file.write(content)
+    return path
+
+
+XFS = (0, b"XFSB")
+BTRFS = (0x10040, b"_BHRfS_M")
+
+
+def test_what_is_not_read_is_compared_by_its_bytes_however_long_it_is(tmp_path: Path) -> None:
+    one = raw_disk(tmp_path / "one", 4 << 20, XFS, (1 << 20, b"abc"))
+    two = raw_disk(tmp_path / "two", 6 << 20, BTRFS, (1 << 20, b"abd"), (5 << 20, b"end"))
+    comparison = compared(one, two)
+    assert comparison.summary.first is not None and comparison.summary.first.first == 0
+    assert comparison.summary.count == 4 + 8 + 1 + 3
+    assert not comparison.unread and not comparison.same
+    assert cli("diff", one, two) == 1
+
+
+def test_an_ext4_beside_what_is_not_read_is_not_taken_for_its_layout(tmp_path: Path) -> None:
+    spec = ImageSpec(trees=[tree(tmp_path / "tree")], partition_table="none", output=tmp_path)
+    one = Path(os.fsdecode(build_image(spec).path))
+    two = raw_disk(tmp_path / "two", 4 << 20, XFS)
+    comparison = compared(one, two)
+    content, other = one.read_bytes(), two.read_bytes()
+    size = min(len(content), len(other))
+    beyond = sum(1 for byte in content[size:] + other[size:] if byte)
+    expected = sum(x != y for x, y in zip(content[:size], other[:size], strict=True)) + beyond
+    assert comparison.summary.count == expected
+    assert "the disk holds ext4 and xfs" in comparison.differences
+    subjects = {field.kind for layer in comparison.summary.layers.values() for field in layer.values()}
+    assert "superblock" not in subjects and "placement" in subjects
+
+
+def test_an_ext4_of_another_length_is_compared_by_its_tree_and_nothing_else(tmp_path: Path) -> None:
+    made, top = [], tree(tmp_path / "tree")
+    for space in (0, 8 << 20):
+        output = tmp_path / str(space)
+        spec = ImageSpec(trees=[top], partition_table="none", additional_space=space, output=output)
+        made.append(Path(os.fsdecode(build_image(spec).path)))
+    comparison = compared(*made)
+    assert comparison.trees == {"ext4": ()}
+    assert {field.kind for field in comparison.summary.layers["ext4"].values()} == {"superblock"}
+
+
+@pytest.mark.parametrize("which", ["primary", "backup"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_header_that_is_gone_is_explained_by_the_other_side(
+    disk: Path, tmp_path: Path, which: str, turned: bool
+) -> None:
+    at = 512 if which == "primary" else disk.stat().st_size - 512
+    before = disk.read_bytes()[at : at + 512]
+    b = changed(disk, tmp_path / "b", (at, bytes(512)))
+    pair = (b, disk) if turned else (disk, b)
+    comparison = compared(*pair)
+    assert comparison.summary.count == sum(byte != 0 for byte in before)
+    assert list(comparison.summary.layers) == ["GPT"]
+    fields = comparison.summary.layers["GPT"].values()
+    assert {field.kind for field in fields} == {f"GPT {which} header"}
+    assert {"signature", "disk_guid", "my_lba"} <= {field.field_name for field in fields}
+
+
+def test_only_what_differs_of_a_partitions_place_is_told(disk: Path, tmp_path: Path) -> None:
+    other = build_efi(tmp_path, boot_end=ROOT + (1 << 20))
+    said = " ".join(compared(disk, other).differences)
+    assert "partition 1 (FAT) has 8,388,608 and 9,437,184 bytes" in said
+    assert said.endswith(f"partition 2 (ext4) lies at {ROOT:,} and {ROOT + (1 << 20):,}")
