@@ -16,19 +16,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from imgwriter import encoder, sidecar, sink
-from imgwriter.container import SPOOLED
+from imgwriter import encoder, outputs, sidecar, sink
 from imgwriter.deferred import Deferred
-from imgwriter.errors import OutputError, show
 from imgwriter.extent import Volume
 from imgwriter.filedata import Amount
 from imgwriter.image_plan import FileSystem, ImagePlan, check_table, plan_disk, seed_of
-from imgwriter.sources import image_path, read_sources, spool_directory
+from imgwriter.sources import read_sources, spool_directory
 from imgwriter.spec import ImageSpec, boot
 
 __all__ = ["FileSystem", "ImagePlan", "Progress", "Result", "build_image", "plan_image", "write_image"]
@@ -92,9 +89,9 @@ def plan_image(spec: ImageSpec) -> ImagePlan:
         FormatError: A part of what the guest is made from is damaged.
     """
     check_table(spec)
-    _check_manifest(spec)
+    outputs.check(spec)
     sources = read_sources(spec)
-    warnings = (*_output_warnings(spec), *sources.warnings)
+    warnings = (*outputs.warnings(spec), *sources.warnings)
     if boot.without_guest(spec):
         from imgwriter.boot_files import with_boot_loader  # what only a boot loader needs
 
@@ -132,7 +129,10 @@ def install_boot_loader(plan: ImagePlan, stages: Callable[[str], None] | None = 
 
 
 def write_image(plan: ImagePlan, progress: Progress | None = None, started: float | None = None) -> Result:
-    """Write a planned image, and the files beside it that were asked for.
+    """Write a planned image and the files beside it that were asked for, or change nothing.
+
+    All of them are opened before the first is written, and get their names when the last is finished, the
+    image after the others.
 
     Args:
         plan: From :func:`plan_image`.
@@ -153,111 +153,51 @@ def write_image(plan: ImagePlan, progress: Progress | None = None, started: floa
         if progress is not None:
             progress(done, total)
 
-    workers = encoder.workers(spec, spec.workers)
-    if spec.streams:
-        written = sink.stream(
-            content, STANDARD_OUTPUT, directory=spool_directory(spec), progress=tell, workers=workers
-        )
-    else:
-        with _directory(os.path.dirname(path)):
-            written = sink.write(content, path, sync=spec.sync, progress=tell, workers=workers)
-    sidecars, checksum = _write_sidecars(plan, volume, content, written)
+    targets = outputs.targets(plan)
+    with (
+        outputs.directory(b"" if spec.streams else os.path.dirname(path)),
+        sink.replacing_all(tuple(targets.values()), sync=spec.sync) as descriptors,
+    ):
+        opened = dict(zip(targets, descriptors, strict=True))
+        written = _write_content(plan, content, opened.get(outputs.IMAGE), tell)
+        checksum = _write_sidecars(plan, volume, content, written, opened)
+    sidecars = {what: target for what, target in targets.items() if what != outputs.IMAGE}
     seconds = time.monotonic() - started
     return Result(plan, volume, path, written.size, written.allocated, checksum, sidecars, seconds)
 
 
-# Output
-
-
-def _output_warnings(spec: ImageSpec) -> list[str]:
-    """Return warnings about the way out, and what an earlier build left beside it and in the trees."""
-    path = os.path.realpath(image_path(spec))
-    if spec.streams:
-        return [SPOOLED] if spec.format == "qcow2-compressed" else []
-    if not os.path.exists(path):
-        return []
-    return [*_stale(spec)] + [
-        f"{show(path)}, made by an earlier build, lies in the tree {show(os.fsencode(tree))} and goes into"
-        " this image; exclude it or choose another output"
-        for tree in spec.trees
-        if path.startswith(os.path.join(os.path.realpath(os.fsencode(tree)), b""))
-    ]
-
-
-def _stale(spec: ImageSpec) -> Iterator[str]:
-    """Yield a warning for each file beside the image that will not be of it any more."""
-    for suffix, written in ((b".sha256", spec.sha256), (b".bmap", spec.bmap)):
-        beside = image_path(spec) + suffix
-        if not written and os.path.exists(beside):
-            yield f"{show(beside)} is of the image that is there now, not of the new one; remove it"
-
-
-def _check_manifest(spec: ImageSpec) -> None:
-    """Refuse before the image is written what would fail after it."""
-    if spec.manifest is not None:
-        path = os.fsencode(spec.manifest)
-        if os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or b"."):
-            raise OutputError(
-                f"manifest {show(path)} is not in a directory that exists; name a file", show(path)
-            )
+def _write_content(
+    plan: ImagePlan, content: Volume | Deferred, fd: int | None, tell: Callable[[Amount], None]
+) -> sink.Written:
+    """Write the image into its open file; into standard output where it has none."""
+    spec = plan.spec
+    workers = encoder.workers(spec, spec.workers)
+    if fd is None:
+        directory = spool_directory(spec)
+        return sink.stream(content, STANDARD_OUTPUT, directory=directory, progress=tell, workers=workers)
+    return sink.write_to(fd, content, name=os.fsdecode(plan.path), progress=tell, workers=workers)
 
 
 def _write_sidecars(
-    plan: ImagePlan, disk_volume: Volume, content: Volume | Deferred, written: sink.Written
-) -> tuple[dict[str, bytes], str | None]:
-    """Write the files beside the image; return their paths, and the checksum where it was asked for."""
-    spec, path = plan.spec, plan.path
-    texts: dict[str, tuple[bytes, str]] = {}
-    if spec.manifest is not None:
-        texts["manifest"] = os.fsencode(spec.manifest), sidecar.manifest(disk_volume)
-    if spec.bmap:
-        texts["bmap"] = path + b".bmap", sidecar.bmap(disk_volume, path)
-    if spec.sha256:
-        texts["sha256"] = (
-            path + b".sha256",
-            sidecar.sha256(written.size, encoder.runs(content, written.size), path),
-        )
-    for target, text in texts.values():
-        sink.write_bytes(target, os.fsencode(text), sync=spec.sync)
-    written_to = {name: target for name, (target, _) in texts.items()}
-    variables = None if plan.installed is None else plan.installed.firmware_variables
+    plan: ImagePlan,
+    disk_volume: Volume,
+    content: Volume | Deferred,
+    written: sink.Written,
+    opened: Mapping[str, int],
+) -> str | None:
+    """Write the files that go with the image; return its checksum where it was asked for."""
+    path, image, texts = plan.path, opened.get(outputs.IMAGE), {}
+    if "manifest" in opened:
+        texts["manifest"] = sidecar.manifest(disk_volume)
+    if "bmap" in opened:
+        texts["bmap"] = sidecar.bmap(disk_volume, path, image)
+    if "sha256" in opened:
+        runs = encoder.runs(content, written.size)
+        texts["sha256"] = sidecar.sha256(written.size, runs, path, image)
+    names = {what: os.fsdecode(target) for what, target in outputs.targets(plan).items()}
+    for what, text in texts.items():
+        sink.write_bytes_to(opened[what], os.fsencode(text), name=names[what])
+    variables = outputs.firmware_variables(plan)
     if variables is not None:
-        written_to["efi_variables"] = os.path.join(os.path.dirname(path), b"efi-vars.fd")
-        sink.write(variables, written_to["efi_variables"], sync=spec.sync)
-    checksum = sidecar.digest(texts["sha256"][1]) if spec.sha256 else None
-    return written_to, checksum
-
-
-@contextmanager
-def _directory(path: bytes) -> Iterator[None]:
-    """Make a directory and those above it; when the block fails, remove again what was made."""
-    made: list[bytes] = []
-    try:
-        _make_directories(path, made)
-        yield
-    except BaseException:
-        for directory in reversed(made):
-            # Somebody may have put a file there meanwhile: then it stays.
-            with suppress(OSError):
-                os.rmdir(directory)
-        raise
-
-
-def _make_directories(path: bytes, made: list[bytes]) -> None:
-    if not path or os.path.isdir(path):
-        return
-    _make_directories(os.path.dirname(path.rstrip(b"/")), made)
-    try:
-        os.mkdir(path)
-    except FileExistsError:
-        if os.path.isdir(path):  # somebody else made it at the same moment
-            return
-        raise _no_directory(path, "a file is there") from None
-    except OSError as error:
-        raise _no_directory(path, error.strerror or "") from error
-    made.append(path)
-
-
-def _no_directory(path: bytes, reason: str) -> OutputError:
-    name = show(path)
-    return OutputError(f"{name}: the directory cannot be made: {reason}; choose another output", name)
+        sink.write_to(opened["efi_variables"], variables, name=names["efi_variables"])
+    return sidecar.digest(texts["sha256"]) if "sha256" in texts else None

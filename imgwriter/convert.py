@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -216,8 +216,22 @@ def convert_image(conversion: Conversion, progress: Progress | None = None) -> C
 
 
 def _converted(conversion: Conversion, progress: Progress | None) -> Converted:
+    """Open all that is written, and fill it: each file gets its name when all are finished."""
     started = time.monotonic()
     spec = conversion.spec
+    output = os.fsencode(spec.output)
+    targets = [output, output + b".sha256"][: 1 + spec.sha256]
+    with sink.replacing_all([] if spec.streams else targets, sync=spec.sync) as opened:
+        written, checksum = _fill(conversion, opened, progress)
+    return Converted(conversion, written.size, written.allocated, checksum, time.monotonic() - started)
+
+
+def _fill(
+    conversion: Conversion, opened: Sequence[int], progress: Progress | None
+) -> tuple[sink.Written, str | None]:
+    """Write the image into the first file and its checksum into the second; return both."""
+    spec = conversion.spec
+    output = os.fsencode(spec.output)
     read, content = _content(conversion, progress)
     total = Amount(read + encoder.total(content).bytes, 0)
 
@@ -227,13 +241,15 @@ def _converted(conversion: Conversion, progress: Progress | None) -> Converted:
 
     # A plain qcow2 is copied: two processes take as long as one, since one at a time may write into a file.
     workers = 1 if spec.format == "qcow2" else encoder.workers(spec, spec.workers)
-    output = os.fsencode(spec.output)
     if spec.streams:
-        written = sink.stream(content, STANDARD_OUTPUT, progress=tell, workers=workers)
-    else:
-        written = sink.write(content, output, sync=spec.sync, progress=tell, workers=workers)
-    checksum = _write_checksum(spec, encoder.runs(content, written.size), written.size)
-    return Converted(conversion, written.size, written.allocated, checksum, time.monotonic() - started)
+        return sink.stream(content, STANDARD_OUTPUT, progress=tell, workers=workers), None
+    image = opened[0]
+    written = sink.write_to(image, content, name=os.fsdecode(output), progress=tell, workers=workers)
+    if not spec.sha256:
+        return written, None
+    line = sidecar.sha256(written.size, encoder.runs(content, written.size), output, image)
+    sink.write_bytes_to(opened[1], os.fsencode(line), name=os.fsdecode(output) + ".sha256")
+    return written, sidecar.digest(line)
 
 
 def _content(conversion: Conversion, progress: Progress | None) -> tuple[int, Volume | Deferred]:
@@ -266,12 +282,3 @@ def _reading(size: int, progress: Progress | None) -> Callable[[int], None]:
     """Return what counts bytes that are read, of ``size``, as the first half of the work."""
     tally = Tally(None if progress is None else lambda done: progress(done, Amount(2 * size, 0)))
     return lambda count: tally.add(count, 0)
-
-
-def _write_checksum(spec: ConvertSpec, runs: encoder.Runs, size: int) -> str | None:
-    if not spec.sha256:
-        return None
-    output = os.fsencode(spec.output)
-    line = sidecar.sha256(size, runs, output)
-    sink.write_bytes(output + b".sha256", os.fsencode(line), sync=spec.sync)
-    return sidecar.digest(line)

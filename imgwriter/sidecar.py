@@ -2,7 +2,7 @@
 
 All three are text, made from the image's Volume; the first two also read the image that was
 written, so that they vouch for what is on the disk. What the Volume knows to be zeros is hashed
-without being read. Nothing here writes: the texts go through ``sink.write_bytes``.
+without being read. Nothing here writes: the texts go through ``sink``.
 
 The manifest has one JSON object a line, in the order of the offsets:
 
@@ -65,20 +65,21 @@ _ZEROS = memoryview(bytes(1 << 20))
 _ESCAPED = re.compile(rb"\\(\\|x([0-9a-f]{2}))")
 
 
-def sha256(size: int, runs: Iterable[tuple[int, int]], image: HostPath) -> str:
+def sha256(size: int, runs: Iterable[tuple[int, int]], image: HostPath, fd: int | None = None) -> str:
     """Return the line that ``sha256sum`` prints for the image in its own directory.
 
     Args:
         size: Bytes of the image.
         runs: Half-open, sorted and disjoint; what is in none of them is zero, and is not read.
-        image: Where it was written.
+        image: Where it was written, or will be.
+        fd: A descriptor of it, where it has no name yet; None: it is opened.
 
     Raises:
         OutputError: The image cannot be read.
     """
     digest = hashlib.sha256()
     position = 0
-    with _Image(image) as opened:
+    with _Image(image, fd) as opened:
         for start, end in runs:
             _update_zeros(digest, start - position)
             opened.update(digest, start, end)
@@ -95,7 +96,7 @@ def digest(line: str) -> str:
     return line.lstrip("\\").split()[0]
 
 
-def bmap(volume: Volume, image: HostPath) -> str:
+def bmap(volume: Volume, image: HostPath, fd: int | None = None) -> str:
     """Return the block map of an image, with which bmaptool writes it without its holes.
 
     A block with any byte of an extent is mapped, and adjacent ones are one range.
@@ -103,14 +104,15 @@ def bmap(volume: Volume, image: HostPath) -> str:
 
     Args:
         volume: What was written.
-        image: Where it was written.
+        image: Where it was written, or will be.
+        fd: A descriptor of it, where it has no name yet; None: it is opened.
 
     Raises:
         OutputError: The image cannot be read.
     """
     ranges = block_ranges(volume.extents, BMAP_BLOCK)
     lines = []
-    with _Image(image) as opened:
+    with _Image(image, fd) as opened:
         for start, stop in ranges:
             digest = hashlib.sha256()
             opened.update(digest, start * BMAP_BLOCK, min(stop * BMAP_BLOCK, volume.size))
@@ -184,13 +186,17 @@ def _entry(offset: int, length: int, path_offset: int, label: object) -> dict[st
 class _Image:
     """An image open for reading."""
 
-    def __init__(self, path: HostPath) -> None:
+    def __init__(self, path: HostPath, fd: int | None) -> None:
         self.path = path
+        self.given = fd
         self.buffer = memoryview(bytearray(CHUNK))
 
     def __enter__(self) -> _Image:
         try:
-            self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            if self.given is None:
+                self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            else:
+                self.fd = os.dup(self.given)
         except OSError as error:
             raise self._error(error.strerror) from error
         return self

@@ -35,7 +35,7 @@ LAYERS = {
     "nix.path_info": 1, "nix.hashes": 1, "nix": 3,
     "guest": 3, "vm": 3,
     "build": 4, "convert": 4, "": 4,
-    "sources": 4, "image_plan": 4, "boot_files": 4, "install": 4, "bootloader": 3,
+    "sources": 4, "outputs": 4, "image_plan": 4, "boot_files": 4, "install": 4, "bootloader": 3,
     "examine": 4, "verify": 4, "diff": 4, "map": 4, "fuzz": 4,
     "cli": 5, "commands": 5, "report": 5, "terminal": 5, "progress": 5, "__main__": 5,
 }  # fmt: skip
@@ -75,6 +75,9 @@ SIDEWAYS = {
     ("build", "install"),  # a boot loader is part of the recipe
     ("build", "sources"),  # what goes in
     ("build", "image_plan"),
+    ("build", "outputs"),  # where it goes
+    ("outputs", "image_plan"),
+    ("outputs", "sources"),  # what the image is called
     ("build", "boot_files"),  # a loader's files, where no guest is needed
     ("boot_files", "image_plan"),  # where partitions will stand
     ("image_plan", "sources"),  # where the image goes
@@ -313,11 +316,11 @@ def test_only_the_sink_writes(module: str) -> None:
         "rename", "replace_file", "unlink", "rmdir", "write_bytes", "write_text",
     }  # fmt: skip
     # terminal: standard output's buffer, as print() has no bytes. progress: standard error.
-    # build: a folder of its own that stayed empty.
+    # outputs: a folder of its own that stayed empty.
     # worker: the pipes between processes. vm: files in memory.
     # examine.unpack: a tree of an image as files of the host, each made new in an open directory.
     allowed = {
-        "terminal": {"write"}, "progress": {"write"}, "build": {"rmdir"}, "worker": {"write"},
+        "terminal": {"write"}, "progress": {"write"}, "outputs": {"rmdir"}, "worker": {"write"},
         "vm": {"write"}, "examine.unpack": {"write", "unlink"},
     }  # fmt: skip
     assert _attributes(module, but_of="sink") & writing <= allowed.get(module, set())

@@ -28,12 +28,23 @@ from imgwriter.extent import Volume
 from imgwriter.filedata import HostPath
 from imgwriter.sink.placing import write_deferred
 from imgwriter.sink.pool import WORKERS, write_extents
-from imgwriter.sink.replace import replacing
+from imgwriter.sink.replace import refuse_unwritable, replacing, replacing_all
 from imgwriter.sink.stream import send_file, unnamed, write_stream
 from imgwriter.sink.tally import Progress
 from imgwriter.sink.target import Target, Written, set_size
 
-__all__ = ["WORKERS", "Progress", "Written", "stream", "write", "write_bytes", "write_to"]
+__all__ = [
+    "WORKERS",
+    "Progress",
+    "Written",
+    "refuse_unwritable",
+    "replacing_all",
+    "stream",
+    "write",
+    "write_bytes",
+    "write_bytes_to",
+    "write_to",
+]
 
 
 def write(
@@ -140,6 +151,14 @@ def write_bytes(path: HostPath, content: bytes, *, sync: bool = False) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    name = os.fsdecode(path)
     with replacing(path, sync=sync) as fd:
-        Target(fd, name).write([content], 0)
+        write_bytes_to(fd, content, name=os.fsdecode(path))
+
+
+def write_bytes_to(fd: int, content: bytes, *, name: str) -> None:
+    """Write ``content`` into an open, empty, regular file, called ``name`` in messages.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    Target(fd, name).write([content], 0)

@@ -9,6 +9,9 @@ A file opened with O_TMPFILE has no name until it is finished: whatever ends the
 SIGKILL included, the kernel frees it. linkat(2) does not replace, so a target that exists takes a
 second step, and between the two a temporary name exists for some microseconds.
 
+Files that belong together are opened together, before the first is written, and get their names when all
+are finished, the chief one last: whoever sees that one sees the others.
+
 Some file systems have no O_TMPFILE, and without /proc an unnamed file cannot be linked. There the
 file has a temporary name beside the target from the start; every exception removes it, SIGKILL
 does not.
@@ -22,8 +25,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 from imgwriter.errors import OutputError, show
 from imgwriter.filedata import HostPath
@@ -92,6 +95,42 @@ def replacing(path: HostPath, *, sync: bool = False) -> Iterator[int]:
         os.close(directory)
 
 
+@contextmanager
+def replacing_all(paths: Sequence[bytes], *, sync: bool = False) -> Iterator[tuple[int, ...]]:
+    """Give descriptors of new files that become ``paths`` when the block ends without error.
+
+    What cannot be made is refused before the block; where the block fails, none is made or replaced. The
+    first gets its name last: should a name be refused at that moment, files after it have theirs by then, and
+    those before it are what they were.
+
+    Args:
+        paths: The files, all different, the chief one first.
+        sync: As for :func:`replacing`.
+
+    Raises:
+        OutputError: As :func:`replacing`.
+    """
+    with ExitStack() as files:  # which leaves first what was entered last
+        yield tuple(files.enter_context(replacing(path, sync=sync)) for path in paths)
+
+
+def refuse_unwritable(path: HostPath) -> None:
+    """Refuse, without making anything, a path at which no file could be made or replaced.
+
+    Raises:
+        OutputError: It has no directory, or one that cannot be written to, or is no regular file.
+    """
+    name = os.fsdecode(path)
+    head, base = os.path.split(os.fsencode(path))
+    try:
+        _refuse_other_kinds(path, name, base)
+        os.stat(head or b".")
+        if not os.access(head or b".", os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise output_error(name, error) from error
+
+
 def _refuse_other_kinds(path: HostPath, name: str, base: bytes) -> None:
     """Refuse what a rename would replace but nobody means to: a device, also behind a symlink."""
     if base in (b"", b".", b".."):
@@ -103,10 +142,15 @@ def _refuse_other_kinds(path: HostPath, name: str, base: bytes) -> None:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             return
         raise
-    if stat.S_ISREG(mode):
+    if stat.S_ISREG(mode) and not _is_descriptor(path):
         return
     kind = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
     raise OutputError(f"{show(os.fsencode(name))} is {kind}; give a path where a file can be made", name)
+
+
+def _is_descriptor(path: HostPath) -> bool:
+    """Return whether a path is /dev/stdout or its like: with `> FILE` it leads to a regular file."""
+    return os.path.islink(path) and os.readlink(os.fsencode(path)).startswith(b"/proc/")
 
 
 def _create(directory: int, temporary: bytes, name: str) -> int:

@@ -97,6 +97,28 @@ def test_a_manifest_that_cannot_be_made_is_refused_first(tree: Path) -> None:
             plan_image(spec(tree, manifest=path))
 
 
+def test_what_is_no_regular_file_is_not_written_to(tree: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in ("/dev/null", "/dev/stdout", tmp_path / "fifo"):
+        with pytest.raises(OutputError, match=r"manifest .*is not a regular file"):
+            plan_image(spec(tree, manifest=path))
+
+
+@pytest.mark.parametrize("suffix", ["", ".bmap", ".sha256"])
+def test_a_directory_where_a_file_is_to_be_is_refused_first(suffix: str, tree: Path, out: Path) -> None:
+    (out / f"nixos.img{suffix}").mkdir(parents=True)
+    with pytest.raises(OutputError, match="is a directory"):
+        plan_image(spec(tree, output=out, bmap=True, sha256=True))
+
+
+def test_a_manifest_is_not_the_image(tree: Path, out: Path) -> None:
+    out.mkdir(parents=True)
+    (out.parent / "link").symlink_to("it")
+    for name in ("nixos.img", "nixos.img.bmap", "nixos.img.sha256", "../link/nixos.img"):
+        with pytest.raises(OutputError, match="is the image or a file beside it"):
+            plan_image(spec(tree, output=out, manifest=out / name))
+
+
 # Identifiers
 
 
@@ -153,6 +175,29 @@ def test_directories_that_were_made_go_when_it_fails(tree: Path, out: Path) -> N
     with pytest.raises(SourceError):
         write_image(plan)
     assert list(out.parent.parent.iterdir()) == []
+
+
+def test_nothing_is_written_where_a_file_beside_the_image_cannot_be(tree: Path, out: Path) -> None:
+    """Nobody makes files in /proc, and nobody finds out before trying: root may, by its mode."""
+    plan = plan_image(spec(tree, output=out, manifest="/proc/manifest", sha256=True))
+    with pytest.raises(OutputError, match="/proc/manifest: cannot be written"):
+        write_image(plan)
+    assert not out.parent.parent.exists()
+    build_image(spec(tree, output=out))
+    before = (out / "nixos.img").stat()
+    with pytest.raises(OutputError, match="/proc/manifest: cannot be written"):
+        write_image(plan)
+    assert (out / "nixos.img").stat() == before and os.listdir(out) == ["nixos.img"]
+
+
+def test_the_image_gets_its_name_last(tree: Path, out: Path) -> None:
+    """A directory that appears meanwhile keeps one file from its name: the image is as it was."""
+    build_image(spec(tree, output=out))
+    before = (out / "nixos.img").stat()
+    plan = plan_image(spec(tree, output=out, sha256=True))
+    with pytest.raises(OutputError, match=r"nixos.img.sha256: cannot be written"):
+        write_image(plan, lambda done, total: (out / "nixos.img.sha256").mkdir(exist_ok=True))
+    assert (out / "nixos.img").stat() == before
 
 
 def test_a_file_where_the_directory_should_be_is_refused(tree: Path, tmp_path: Path) -> None:

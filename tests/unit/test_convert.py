@@ -51,6 +51,15 @@ def test_a_checksum_is_written_beside(image: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out.vdi.sha256").read_text() == f"{converted.sha256}  out.vdi\n"
 
 
+def test_nothing_is_replaced_where_the_checksum_cannot_be_written(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.vdi").write_bytes(b"before")
+    (tmp_path / "out.vdi.sha256").mkdir()
+    spec = ConvertSpec(source=image, output=tmp_path / "out.vdi", format="vdi", sha256=True)
+    with pytest.raises(OutputError, match=r"out\.vdi\.sha256 is a directory"):
+        convert_image(plan_conversion(spec))
+    assert (tmp_path / "out.vdi").read_bytes() == b"before"
+
+
 def test_a_source_that_is_missing(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="missing"):
         plan_conversion(ConvertSpec(source=tmp_path / "missing.img", output=tmp_path / "out", format="vdi"))

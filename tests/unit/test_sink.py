@@ -228,7 +228,12 @@ def _to_directory(path: Path) -> None:
     path.symlink_to(".")
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, _to_null, _to_directory])
+def _to_descriptor(path: Path) -> None:
+    """As /dev/stdout: where standard output is a file, a regular one is behind it, and the symlink would go."""
+    path.symlink_to("/proc/self/exe")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, _to_null, _to_directory, _to_descriptor])
 def test_what_is_not_a_regular_file_is_refused(output: Path, make: Callable[[Path], None]) -> None:
     make(output)
     before = output.lstat()
