@@ -61,21 +61,23 @@ def names(content: bytes, inodes: int, number: int, offset: int) -> list[tuple[b
     return found
 
 
-def verify_block(content: bytes, seed: int, inode: InodeRecord, offset: int) -> None:
+def verify_block(content: bytes, seed: int, inode: InodeRecord, logical: int, offset: int) -> None:
     """Check the checksum of a directory's block: a leaf, or part of an htree's index.
 
     Args:
         content: The block.
         seed: ``checksum.inode_seed`` of the directory.
         inode: The directory.
+        logical: The block's place in the directory, in blocks.
         offset: Of the block, in the Volume.
 
     Raises:
         FormatError: It is wrong, or there is no place for it.
 
-    Spec: checksums.rst; fs/ext4/namei.c, get_dx_countlimit().
+    Spec: checksums.rst; fs/ext4/namei.c, __ext4_read_dirblock().
     """
-    found = block_checksum(content, seed, bool(inode.flags & EXT4_INDEX_FL))
+    of_index = bool(inode.flags & EXT4_INDEX_FL) and (logical == 0 or _is_dx_node(content))
+    found = block_checksum(content, seed, of_index)
     if found is None:
         raise _damaged("a block has no place for its checksum", inode.number, offset)
     stored, computed = found
@@ -84,27 +86,39 @@ def verify_block(content: bytes, seed: int, inode: InodeRecord, offset: int) -> 
         raise _damaged(message, inode.number, offset)
 
 
-def block_checksum(content: bytes, seed: int, indexed: bool) -> tuple[int, int] | None:
+def block_checksum(content: bytes, seed: int, of_index: bool) -> tuple[int, int] | None:
     """Return the checksum that a directory's block has, and the one that its bytes give.
+
+    Which kind of block it is cannot be told by its end: where a kernel makes the first block of a directory
+    the root of an index, dt_reserved keeps the rec_len and the type of the tail that was there.
 
     Args:
         content: The block.
         seed: ``checksum.inode_seed`` of the directory.
-        indexed: The directory has an htree, of whose index the block may be part.
+        of_index: The block is part of an htree's index, and no leaf.
 
     Returns:
         None where the block has no place for one.
+
+    Spec: checksums.rst; fs/ext4/namei.c, ext4_dirblock_csum_verify(), ext4_dx_csum(), make_indexed_dir().
     """
-    if has_tail(content):
-        at = len(content) - ENTRY_TAIL.size
-        return ENTRY_TAIL.unpack_from(content, at)[4], crc32c(content[:at], seed)
-    return _index_checksum(content, seed) if indexed else None
+    if of_index:
+        return _index_checksum(content, seed)
+    if not has_tail(content):
+        return None
+    at = len(content) - ENTRY_TAIL.size
+    return ENTRY_TAIL.unpack_from(content, at)[4], crc32c(content[:at], seed)
 
 
 def has_tail(content: bytes) -> bool:
-    """Return whether a block ends as a leaf with a checksum does."""
+    """Return whether a leaf ends in a checksum; a block of an index may end as if it did."""
     zero1, rec_len, zero2, kind, _ = ENTRY_TAIL.unpack_from(content, len(content) - ENTRY_TAIL.size)
     return (zero1, rec_len, zero2, kind) == (0, ENTRY_TAIL.size, 0, EXT4_FT_DIR_CSUM)
+
+
+def _is_dx_node(content: bytes) -> bool:
+    """Return whether a block is one unused entry; a leaf with a checksum has a tail besides."""
+    return ENTRY.unpack_from(content)[:2] == (0, len(content))
 
 
 def _index_checksum(content: bytes, seed: int) -> tuple[int, int] | None:

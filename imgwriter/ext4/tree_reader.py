@@ -172,12 +172,13 @@ class TreeReader:
         for logical, start, length in self._maps.pieces(record):
             if logical != end:
                 break
-            for block in range(start, start + min(length, count - logical)):
+            for place in range(logical, min(logical + length, count)):
+                block = start + place - logical
                 self._claims.read(block, record.number, where)
                 content, offset = self._device.block(block), self._device.block_offset(block)
                 if self._seed is not None:
                     seed = inode_seed(self._seed, record.number, record.generation)
-                    directory_reader.verify_block(content, seed, record, offset)
+                    directory_reader.verify_block(content, seed, record, place, offset)
                 yield content, offset
             end = logical + length
         if end < count:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from imgwriter.errors import FormatError
+from imgwriter.ext4.reader import read_file_system
 from imgwriter.readers import open_image
 from imgwriter.verify.ext4 import verify_ext4
 from imgwriter.verify.values import Result
@@ -160,6 +161,32 @@ def test_silent_on_what_the_kernel_wrote(
         assert fields == set()
     else:
         assert fields == {"needs_recovery", "s_free_blocks_count", "s_free_inodes_count"}
+
+
+@pytest.mark.guest
+@pytest.mark.slow
+def test_silent_on_indexes_that_the_kernel_made(tmp_path: Path) -> None:
+    """With room left in the root and with none, of one level and of two; the reader takes them too."""
+    paths = {size: mke2fs(tmp_path / f"{size}", f"-t ext4 -b {size}", size="64M") for size in (1024, 4096)}
+    counts = {1024: (30, 100, 600, 2500), 4096: (110, 200, 2000)}
+    job = ""
+    for letter, size in zip("ab", paths, strict=True):
+        job += f"mkdir /m{letter}\nmount -t ext4 /dev/vd{letter} /m{letter}\n"
+        for count in counts[size]:
+            job += f"mkdir /m{letter}/{count}\ncd /m{letter}/{count}\n"
+            job += f"seq {count} | sed s/^/some-longer-name-with-which-blocks-fill-/ | xargs touch\n"
+        job += f"cd /\numount /m{letter}\n"
+    answer = guest.boot(list(paths.values()), job)
+    assert answer.status == 0, answer.log
+    for size, path in paths.items():
+        e2fsck.check(path)
+        assert verify(path) == Result()
+        top = read_file_system(open_image(os.fsencode(path)).volume, verify=True).tree().entries
+        assert top is not None
+        for count in counts[size]:
+            assert "Hash Version" in debugfs.htree(path, f"/{count}")
+            assert len(top[b"%d" % count].entries or ()) == count
+    assert "Indirect levels: 1" in debugfs.htree(paths[1024], "/2500")
 
 
 # --- e2fsck is the judge of what is damaged ---

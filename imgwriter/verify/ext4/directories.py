@@ -178,7 +178,7 @@ class DirectoryPass:
         where = f"ext4 {'htree' if of_index else 'directory'}, inode {inode.number}"
         field = "dt_checksum" if of_index else "det_checksum"
         own = inode_seed(seed, inode.number, inode.fields.generation)
-        found = block_checksum(content, own, of_index) if of_index != has_tail(content) else None
+        found = block_checksum(content, own, of_index)
         if found is None:
             self._find(where, field, offset, "a checksum at the block's end", "none", sections.CHECKSUMS)
         elif found[0] != found[1]:

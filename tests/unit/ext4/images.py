@@ -10,6 +10,7 @@ import struct
 from typing import Any
 
 from imgwriter.ext4 import minimum_size, plan
+from imgwriter.ext4.checksum import crc32c
 from imgwriter.ext4.reader import FileSystem, read_file_system
 from imgwriter.extent import Bytes, Volume, extent
 from imgwriter.tree.inventory import Inode, Inventory
@@ -90,3 +91,21 @@ def first_block(content: bytes | bytearray, number: int) -> int:
 def entry_at(content: bytes | bytearray, name: bytes, directory: int = 2) -> int:
     """Return where the entry of a name is: its inode; rec_len follows at 4, name_len at 6."""
     return content.index(name, first_block(content, directory)) - 8
+
+
+def index_by_the_kernel(content: bytearray, number: int) -> None:
+    """Give the root of a directory's index the dt_reserved that a kernel leaves in it, and its checksum.
+
+    fs/ext4/namei.c, make_indexed_dir(), makes the root where the first leaf was, and ext4_dx_csum_set() sets
+    dt_checksum alone: dt_reserved keeps det_rec_len 12, det_reserved_zero2 0 and det_reserved_ft 0xDE of the
+    leaf's tail, and the four bytes before are those of an entry that is not used yet, 0.
+    Linux 6.18 leaves ``0c 00 00 de`` there.
+    """
+    at, size = first_block(content, number), block_size(content)
+    put(content, at + size - 8, "<I", 0xDE00000C)
+    count = get(content, at + 0x22, "<H")
+    seed = crc32c(content[SUPER + 0x68 : SUPER + 0x78])
+    generation = get(content, inode_at(content, number) + 0x64, "<I")
+    seed = crc32c(struct.pack("<II", number, generation), seed)
+    seed = crc32c(bytes(content[at : at + 0x20 + 8 * count]), seed)
+    put(content, at + size - 4, "<I", crc32c(struct.pack("<II", 0xDE00000C, 0), seed))

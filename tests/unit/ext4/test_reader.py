@@ -776,6 +776,15 @@ def test_checksums(kind: str) -> None:
     assert error.value.offset is not None and error.value.offset <= at
 
 
+@pytest.mark.parametrize(("block_size", "files"), [(1024, 100), (1024, 2000), (4096, 200)])
+def test_an_index_may_end_as_the_leaf_did_that_a_kernel_made_it_of(block_size: int, files: int) -> None:
+    made = of({b"index": many(files, 60)}, block_size=block_size)
+    images.index_by_the_kernel(made, number_of(made, b"index"))
+    index = root(made, verify=True).entries
+    assert index is not None
+    assert len(index[b"index"].entries or ()) == files
+
+
 def test_a_checksum_of_another_kind() -> None:
     made = of({})
     put(made, SUPER + 0x175, "<B", 2)

@@ -756,6 +756,15 @@ def test_a_leaf_without_a_tail() -> None:
     assert ("ext4 directory, inode 2", "det_checksum") in found(image)
 
 
+def test_an_index_may_end_as_the_leaf_did_that_a_kernel_made_it_of() -> None:
+    image = sealed()
+    many = number(image, b"many")
+    images.index_by_the_kernel(image, many)
+    assert verify(image) == Result()
+    image[first_block(image, many) + 0x24 + 1] ^= 1
+    assert (f"ext4 htree, inode {many}", "dt_checksum") in found(image)
+
+
 def test_a_group_that_is_uninitialised_and_in_use() -> None:
     image = sealed()
     put(image, DESCRIPTORS + 0x12, "<H", 3)
