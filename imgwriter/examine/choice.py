@@ -44,7 +44,7 @@ def choose(disk: OpenedDisk, number: int | None = None) -> tuple[Area, FileSyste
 
 
 def _default(disk: OpenedDisk, missing: CutOff | None) -> Area:
-    if missing is not None and _lacks_the_root(disk):
+    if missing is not None and (not disk.areas or _lacks_the_root(disk)):
         readable = any(area.file_system is not None for area in disk.areas)
         hint = ", or say with --partition what of it to read" if readable else ""
         raise FormatError(missing.message + hint, "partition table", missing.finding.offset)

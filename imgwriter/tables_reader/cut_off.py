@@ -10,13 +10,15 @@ The table is read once more on a disk of the size that it says, with zeros for w
 partitions are known, and what was only found because the disk is too short is gone.
 
 Of an MBR the size is what its partitions need; of a GPT it is where the primary header has the backup, if
-that header is right and there is no backup where the disk ends.
+that header is right and there is no backup where the disk ends. A disk that ends before that header does has
+nothing but a protective MBR, which may not know the size.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from imgwriter import gpt
 from imgwriter.extent import Volume
 from imgwriter.findings import Finding
 from imgwriter.tables_reader import Partition, Table, read_table
@@ -54,8 +56,10 @@ def cut_off(volume: Volume, table: Table) -> CutOff | None:
         SourceError: The image's file cannot be read.
         FormatError: A compressed cluster of the image is damaged.
     """
-    gpt = table.kind == "gpt"
-    size = _size_by_gpt(table) if gpt else _size_by_mbr(table)
+    is_gpt = table.kind == "gpt"
+    if is_gpt and volume.size < 2 * table.sector_size:
+        return _without_header(volume.size, table)
+    size = _size_by_gpt(table) if is_gpt else _size_by_mbr(table)
     end = volume.size
     if not end < size <= _LARGEST:
         return None
@@ -63,15 +67,24 @@ def cut_off(volume: Volume, table: Table) -> CutOff | None:
     if whole.kind != table.kind:
         return None
     missing = _missing(whole, end)
-    if gpt:
+    if is_gpt:
         finding = _of_gpt(table, size, missing)
         message = f"the image is cut off: its GPT is of a disk of {size:,} bytes; {missing}; {_GET_WHOLE}"
     else:
         finding = _of_mbr(table, end, missing)
         message = f"the image is cut off, or its MBR is wrong; {missing}; {_GET_WHOLE}, or correct its table"
-    there = tuple(f for f in whole.findings if f.offset < end)
+    there = tuple(f for f in whole.findings if f.offset < end and not _of_missing_entries(f, whole, end))
     notes = tuple(f for f in whole.notes if f.offset < end)
     return CutOff(whole._replace(findings=there, notes=notes, sectors=table.sectors), finding, message)
+
+
+def _without_header(end: int, table: Table) -> CutOff:
+    at = table.sector_size
+    found = f"the end of the disk, which is cut off after {end:,} bytes"
+    expected = f"a header of {gpt.HEADER_SIZE} bytes: {_GET_WHOLE}"
+    finding = Finding("GPT primary header", "signature", at, expected, found, HEADER_SECTION)
+    message = f"the image is cut off: it ends after {end:,} bytes, in or before its GPT; {_GET_WHOLE}"
+    return CutOff(table._replace(findings=()), finding, message)
 
 
 def _size_by_gpt(table: Table) -> int:
@@ -79,7 +92,9 @@ def _size_by_gpt(table: Table) -> int:
         return 0
     primary, backup = table.copies
     wrong = {f.field for f in primary.findings} & {"header_crc32", "my_lba", "header_size"}
-    if primary.header is None or wrong or backup.header is not None:
+    # Of a disk of two sectors the last one is the primary header's.
+    has_backup = backup.header is not None and backup.lba != primary.lba
+    if primary.header is None or wrong or has_backup:
         return 0
     return (primary.header.alternate_lba + 1) * table.sector_size
 
@@ -97,8 +112,24 @@ def _missing(table: Table, end: int) -> str:
     if len(parts) > _MOST_NAMED:
         named.append(f"{len(parts) - _MOST_NAMED:,} more")
     if table.kind == "gpt":
-        named.append("the backup GPT")
+        named = [*_entries(table, end), *named, "the backup GPT"]
     return f"from byte {end:,} on are missing: {', '.join(named)}"
+
+
+def _of_missing_entries(finding: Finding, table: Table, end: int) -> bool:
+    return finding.field == "partition_entry_array_crc32" and bool(_entries(table, end))
+
+
+def _entries(table: Table, end: int) -> list[str]:
+    """Return what is missing of the primary GPT's entries."""
+    header = table.copies[0].header
+    if header is None:
+        return []
+    start = header.partition_entry_lba * table.sector_size
+    size = header.number_of_partition_entries * header.size_of_partition_entry
+    if start + size <= end:
+        return []
+    return ["entries of the GPT" + (f" from their byte {end - start:,} on" if start < end else "")]
 
 
 def _named(p: Partition, end: int) -> str:

@@ -85,7 +85,8 @@ def test_refusals_say_what_there_is(areas: list[Area], number: int | None, words
 def test_a_table_that_gives_no_partitions_is_said() -> None:
     """As that of a disk that is cut off: "no partition" would be half of the truth."""
     finding = Finding("GPT primary header", "alternate_lba", 544, "614,399", "675,839", "UEFI 2.10, 5.3.2")
-    opened = replace(disk(), table=Table("gpt", 512, 614_400, findings=(finding,)))
+    whole = Image("raw", Volume(614_400 * 512, ()), {})
+    opened = replace(disk(), image=whole, table=Table("gpt", 512, 614_400, findings=(finding,)))
     with pytest.raises(
         FormatError, match="the disk's GPT is not one to take partitions from; 'imgwriter ver"
     ):
@@ -133,6 +134,15 @@ def test_a_gpt_that_is_cut_off_names_the_partition(
         f" missing: {first}{second}, the backup GPT; get the whole of the image"
         + (", or say with --partition what of it to read" if not first else "")
     )
+
+
+@pytest.mark.parametrize("size", [512, 1023, 1024])
+def test_a_gpt_that_is_cut_off_before_its_entries_is_said_to_be(
+    size: int, image: Callable[[str, int], OpenedDisk]
+) -> None:
+    said = refusal(image("efi", size))
+    assert said.startswith("the image is cut off: ")
+    assert said.endswith("; get the whole of the image")
 
 
 def test_what_is_there_of_a_gpt_that_is_cut_off_can_be_asked_for(

@@ -282,6 +282,34 @@ def test_a_gpt_without_its_last_sectors_is_cut_off(
     assert result.layers[0].result.findings[0].found.endswith("are missing: the backup GPT")
 
 
+@pytest.mark.parametrize(
+    ("size", "found"),
+    [
+        (512, "the end of the disk, which is cut off after 512 bytes"),
+        (513, "the end of the disk, which is cut off after 513 bytes"),
+        (1023, "the end of the disk, which is cut off after 1,023 bytes"),
+        (1024, "from byte 1,024 on are missing: entries of the GPT, the backup GPT"),
+        (1025, "are missing: entries of the GPT from their byte 1 on, the backup GPT"),
+        (1024 + 200, "entries of the GPT from their byte 200 on, partition 1, partition 2, the backup GPT"),
+        (
+            34 * 512 - 1,
+            "entries of the GPT from their byte 16,383 on, partition 1, partition 2, the backup GPT",
+        ),
+        (34 * 512, "are missing: partition 1, partition 2, the backup GPT"),
+    ],
+)
+def test_a_gpt_that_is_cut_off_within_itself_is_one_finding(
+    images: Callable[..., bytes], size: int, found: str, tmp_path: Path
+) -> None:
+    """UEFI 2.10, 5.3.2: the header is at LBA 1, its 128 entries of 128 bytes are at LBA 2 here."""
+    result = verified(tmp_path / "image", images("efi")[:size])
+    assert result.findings == 1
+    (finding,) = result.layers[0].result.findings
+    assert finding.structure == "GPT primary header"
+    assert finding.found.endswith(found)
+    assert finding.expected.endswith("get the whole of the image")
+
+
 def test_an_mbr_that_is_cut_off_names_the_record(images: Callable[..., bytes], tmp_path: Path) -> None:
     result = verified(tmp_path / "image", images("legacy")[: 9 * MiB])
     assert findings(result, "partition table") == [("MBR record 1", "size_in_lba")]
