@@ -29,6 +29,8 @@ LOST_FOUND_SIZE = 16 << 10
 """Bytes that lost+found has room for from the start, so that e2fsck need not allocate."""
 
 LINK_MAX_EXT3 = 32000
+SIZE_MAX_WITHOUT_LARGE_FILE = (1 << 31) - 1
+"""Bytes of a file. Spec: super.rst, s_feature_ro_compat: large_file marks that there are larger ones."""
 _SECOND = 10**9
 MTIME_MIN = -(1 << 31) * _SECOND
 """1901-12-13 20:45:52 UTC, in nanoseconds."""
@@ -259,6 +261,8 @@ class _Limits:
         self.link_max = EXT4_LINK_MAX if self.dir_nlink else LINK_MAX_EXT3
         self.extents = features.has(f.Incompat.EXTENTS)
         self.max_size = _max_file_size(self.block_size, self.extents, features.has(f.RoCompat.HUGE_FILE))
+        if not features.has(f.RoCompat.LARGE_FILE):
+            self.max_size = min(self.max_size, SIZE_MAX_WITHOUT_LARGE_FILE)
 
     def check(self, inode: Inode, kind: int) -> None:
         """Raise UnrepresentableError when the inode has no form."""
@@ -273,6 +277,12 @@ class _Limits:
                 inode, f"its owner {inode.uid}:{inode.gid} does not fit into 32 bits; use --owner"
             )
         if kind == stat.S_IFREG:
+            if inode.size > self.max_size == SIZE_MAX_WITHOUT_LARGE_FILE:
+                raise self._refuse(
+                    inode,
+                    f"its size, {format_size(inode.size)}, is 2 GiB or more, which needs the feature"
+                    " large_file; turn it on",
+                )
             if inode.size > self.max_size:
                 raise self._refuse(
                     inode,

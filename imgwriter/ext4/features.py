@@ -267,6 +267,7 @@ _NEEDS = (
     ("orphan_file", "has_journal"),
     ("large_dir", "dir_index"),
     ("resize_inode", "sparse_super"),
+    ("resize_inode", "large_file"),  # its own size is beyond 2 GiB
     ("64bit", "extent"),
 )
 
@@ -275,9 +276,3 @@ def _check(features: Features) -> None:
     for name, needed in _NEEDS:
         if features.has(NAMES[name]) and not features.has(NAMES[needed]):
             raise SpecError(f"feature {name} needs {needed}; add {needed} or leave off {name}")
-    if not features.has(Incompat.FILETYPE):
-        raise SpecError("feature filetype cannot be left off: every kernel since 2.2 expects it; leave it on")
-    if not features.has(RoCompat.LARGE_FILE):
-        raise SpecError(
-            "feature large_file cannot be left off: the resize inode is larger than 2 GiB; leave it on"
-        )

@@ -30,6 +30,8 @@ LEFT_OFF = (
     "^sparse_super,^resize_inode",
     "^extent,^64bit",
     "^ext_attr",
+    "^filetype",
+    "^large_file,^resize_inode",
 )
 TURNED_ON = (
     "metadata_csum_seed",
@@ -37,6 +39,8 @@ TURNED_ON = (
     "large_dir",
     "metadata_csum_seed,orphan_file,large_dir",
     "none,filetype,large_file",
+    "none,filetype,has_journal",
+    "none",
 )
 BLOCK = 4096
 GROUP = 128 * MiB

@@ -84,8 +84,9 @@ def test_every_entry_of_every_layout(table: str, tree: Path, tmp_path: Path) -> 
         ("--fs-type", "ext4", "--block-size", "1024"),
         ("--fs-type", "ext3"),
         ("--fs-type", "ext2"),
+        ("--fs-type", "ext2", "--features", "none,ext_attr"),
     ],
-    ids=["ext4", "ext4-1k", "ext3", "ext2"],
+    ids=["ext4", "ext4-1k", "ext3", "ext2", "nearly-no-feature"],
 )
 def test_write_and_delete(options: tuple[str, ...], tree: Path, tmp_path: Path) -> None:
     image = build(tree, tmp_path, "--partition-table", "none", "--disk-size", "128M", *options)

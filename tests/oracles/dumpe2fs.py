@@ -38,8 +38,8 @@ def header(image: Path, offset: int = 0) -> dict[str, str]:
 
 
 def features(image: Path, offset: int = 0) -> set[str]:
-    """Return the names of the feature flags."""
-    return set(header(image, offset)["Filesystem features"].split())
+    """Return the names of the feature flags; dumpe2fs says "(none)" where there are none."""
+    return set(header(image, offset)["Filesystem features"].split()) - {"(none)"}
 
 
 def groups(image: Path, offset: int = 0) -> list[Group]:

@@ -9,6 +9,7 @@ import pytest
 from imgwriter.errors import UnrepresentableError
 from imgwriter.ext4.demand import survey
 from imgwriter.tree.inventory import Inode, Inventory
+from imgwriter.units import GiB
 from tests import trees
 from tests.unit.ext4.support import parameters
 
@@ -99,6 +100,15 @@ def test_root_counts_its_lost_found() -> None:
     assert _survey({}).links[0] == 3
     assert _survey({b"d": trees.directory()}).links[0] == 4
     assert _survey({b"lost+found": trees.directory()}).links[0] == 3
+
+
+def test_without_large_file_no_file_has_2_gib() -> None:
+    """super.rst: large_file says that there are files of 2 GiB and more."""
+    features = {"features": "^large_file,^resize_inode"}
+    for size in (GiB * 2 - 2, GiB * 2 - 1):
+        _survey({b"f": trees.zeros(size)}, **features)
+    with pytest.raises(UnrepresentableError, match="large_file; turn it on"):
+        _survey({b"f": trees.zeros(2 * GiB)}, **features)
 
 
 def test_file_sizes() -> None:

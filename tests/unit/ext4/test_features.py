@@ -33,7 +33,13 @@ def test_minus_o_syntax() -> None:
     assert not f.parse("ext4", "^has_journal").has(f.Compat.HAS_JOURNAL)
     assert not f.parse("ext4", "-has_journal").has(f.Compat.HAS_JOURNAL)
     assert str(f.parse("ext4", "none,filetype,large_file")) == "filetype large_file"
+    assert str(f.parse("ext4", "none,filetype,has_journal")) == "has_journal filetype"
     assert f.parse("ext4", "^bigalloc") == f.parse("ext4"), "leaving off what is not there"
+
+
+@pytest.mark.parametrize("fs_type", f.DEFAULTS)
+def test_there_may_be_no_feature_at_all(fs_type: str) -> None:
+    assert f.parse(fs_type, "none") == (0, 0, 0)
 
 
 @pytest.mark.parametrize("name", f.REFUSED)
@@ -46,8 +52,7 @@ def test_refused_by_name(name: str) -> None:
     ("text", "message"),
     [
         ("sparse", "unknown feature 'sparse'"),
-        ("^filetype", "filetype"),
-        ("^large_file", "large_file"),
+        ("^large_file", "resize_inode needs large_file"),
         ("^metadata_csum,metadata_csum_seed", "needs metadata_csum"),
         ("^has_journal,orphan_file", "needs has_journal"),
         ("^dir_index,large_dir", "needs dir_index"),

@@ -44,8 +44,7 @@ def test_inode_ratios_that_cannot_be(ratio: int) -> None:
         ({"uuid": bytes(15)}, "give 16 of each"),
         ({"time": -1}, r"give one from 0 to 15032385535 \(the year 2446\)"),
         ({"features": "sparse"}, "use those of .*"),
-        ({"features": "^filetype"}, "leave it on"),
-        ({"features": "^large_file"}, "leave it on"),
+        ({"features": "^large_file"}, "add large_file or leave off resize_inode"),
     ],
 )
 def test_each_refusal_ends_in_what_to_do(given: dict[str, str | bytes | int], remedy: str) -> None:
