@@ -20,11 +20,11 @@ from typing import NamedTuple
 
 from imgwriter.ext4.block_map import max_blocks
 from imgwriter.ext4.block_map_walk import little_endian
+from imgwriter.ext4.extent_tree import I_BLOCK_SIZE
 from imgwriter.ext4.format import (
     EXT4_BAD_INO,
     EXT4_BG_INODE_UNINIT,
     EXT4_EA_INODE_FL,
-    EXT4_ENCRYPT_FL,
     EXT4_INDEX_FL,
     EXT4_RESIZE_INO,
     EXT4_VERITY_FL,
@@ -46,9 +46,9 @@ from imgwriter.verify.ext4.inode_rules import (
 from imgwriter.verify.ext4.mapping import Mapping
 from imgwriter.verify.ext4.record import Record, decode
 from imgwriter.verify.ext4.subject import Subject
+from imgwriter.verify.ext4.symlinks import fast_rules, inline_rules, slow_rules
 from imgwriter.verify.ext4.xattrs import EXT4_XATTR_SIZE_MAX, Attributes
 
-I_BLOCK_SIZE = 60
 _CHUNK_INODES = 256
 _WITH_CONTENT = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
 
@@ -141,10 +141,10 @@ class InodePass:
         inline_data, elsewhere = self._attributes.check(inode)
         self._content(inode, inline_data, elsewhere)
 
-    def _apply(self, inode: Record, rules: Iterator[Rule]) -> None:
+    def _apply(self, inode: Record, rules: Iterator[Rule], section: str = sections.INODES) -> None:
         """Make a finding of each rule that is broken."""
         for rule in rules:
-            self._find(inode, rule.field, rule.expected, rule.found)
+            self._find(inode, rule.field, rule.expected, rule.found, section)
 
     def _checksum(self, inode: Record) -> None:
         seed = self._subject.seed
@@ -167,7 +167,7 @@ class InodePass:
         elif inode.kind not in _WITH_CONTENT:
             self._special_file(inode, elsewhere)
         elif inode.kind == stat.S_IFLNK and self._is_fast(inode, elsewhere):
-            self._target(inode, inode.fields.block[: inode.size], I_BLOCK_SIZE)
+            self._apply(inode, fast_rules(inode), sections.IFORK)
             self._i_blocks(inode, 0, elsewhere)
         else:
             mapping = self._blocks(inode, elsewhere)
@@ -189,9 +189,8 @@ class InodePass:
         elif not self._subject.has_runs(mapping.runs):
             self._file_size(inode, mapping)
         elif inode.kind == stat.S_IFLNK:
-            block_size = self._subject.superblock.block_size
-            content = b"".join(self._read(mapping, div_ceil(min(inode.size, block_size), block_size)))
-            self._target(inode, content[: inode.size], block_size)
+            content = b"".join(self._read(mapping, 1))
+            self._apply(inode, slow_rules(inode, mapping, content), sections.IFORK)
         else:
             self._file_size(inode, mapping)
             if inode.has(EXT4_EA_INODE_FL):
@@ -269,14 +268,6 @@ class InodePass:
             expected = f"more than {least:,}, as a block is written there"
             self._find(inode, "i_size", expected, f"{inode.size:,}")
 
-    def _target(self, inode: Record, target: bytes, most: int) -> None:
-        """Check where a symlink leads; an encrypted one is not looked at."""
-        if not 0 < inode.size < most:
-            self._find(inode, "i_size", f"1 to {most - 1:,} in a symlink", f"{inode.size:,}", sections.IFORK)
-        elif (b"\0" in target or len(target) < inode.size) and not inode.has(EXT4_ENCRYPT_FL):
-            end = (target + b"\0").index(b"\0")
-            self._find(inode, "i_size", f"{end:,}, where the target ends", f"{inode.size:,}", sections.IFORK)
-
     def _special_file(self, inode: Record, elsewhere: int) -> None:
         """Check a device, a pipe or a socket: no content, and a number in two words at most."""
         if inode.kind not in KINDS:
@@ -303,7 +294,7 @@ class InodePass:
                     inode, "i_size", f"{room:,}, as it has inline", f"{inode.size:,}", sections.INLINE_DATA
                 )
         elif inode.kind == stat.S_IFLNK:
-            self._target(inode, (inode.fields.block + inline_data)[: inode.size], room + 1)
+            self._apply(inode, inline_rules(inode, inode.fields.block + inline_data), sections.IFORK)
         elif (
             inode.size > max_blocks(self._subject.superblock.block_size) * self._subject.superblock.block_size
         ):
