@@ -127,3 +127,8 @@ def show(path: bytes) -> str:
     """
     text = path.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def quoted(name: bytes) -> str:
+    """Return a name as :func:`show` does, in quotes: where its ends would not be seen otherwise."""
+    return f"'{show(name)}'"

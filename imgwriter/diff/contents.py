@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from imgwriter.diff.fields import raw
-from imgwriter.errors import show
+from imgwriter.errors import quoted, show
 from imgwriter.examine.owners.ext4_names import entries_of
 from imgwriter.ext4.directory import ENTRY, ENTRY_TAIL, EXT4_FT_DIR_CSUM
 from imgwriter.ext4.format import (
@@ -132,9 +132,7 @@ def _values(names: list[bytes], values: Mapping[bytes, bytes]) -> str:
 def _value(value: bytes) -> str:
     text = value.rstrip(b"\0")
     return (
-        repr(show(text))
-        if 0 < len(text) <= 40 and text.isascii() and text.decode().isprintable()
-        else raw(value)
+        quoted(text) if 0 < len(text) <= 40 and text.isascii() and text.decode().isprintable() else raw(value)
     )
 
 
@@ -171,6 +169,6 @@ def _extent(_logical: int, length: int, high: int, low: int) -> str:
 def _pointers(i_block: bytes) -> str:
     text = i_block.rstrip(b"\0")
     if len(text) > 4 and text.isascii() and text.decode().isprintable():
-        return repr(show(text))  # a symlink's target
+        return quoted(text)  # a symlink's target
     numbers = [int.from_bytes(i_block[at : at + 4], "little") for at in range(0, len(i_block), 4)]
     return listed(f"{number:,}" for number in numbers if number) if any(numbers) else "no blocks"

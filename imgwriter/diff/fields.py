@@ -15,7 +15,7 @@ from uuid import UUID
 
 import construct
 
-from imgwriter.errors import show
+from imgwriter.errors import quoted
 
 Form: TypeAlias = Callable[[bytes], str]
 
@@ -68,13 +68,13 @@ def raw(content: bytes) -> str:
 
 def text(content: bytes) -> str:
     """Return bytes as text, without the zeros or spaces that pad them."""
-    return repr(show(content.rstrip(b"\0 ")))
+    return quoted(content.rstrip(b"\0 "))
 
 
 def utf16(content: bytes) -> str:
     """Return little-endian UTF-16, up to its first NUL."""
-    name = content.decode("utf-16-le", "replace").partition("\0")[0]
-    return repr(show(name.encode()))
+    name = content.decode("utf-16-le", "surrogatepass").partition("\0")[0]
+    return quoted(name.encode("utf-8", "surrogatepass"))  # which shows a lone surrogate as its three bytes
 
 
 def uuid(content: bytes) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from imgwriter.diff.changes import TIMES
 from imgwriter.diff.contents import listed
 from imgwriter.diff.ranges import xor
-from imgwriter.errors import FormatError, show
+from imgwriter.errors import FormatError, quoted, show
 from imgwriter.examine.opening import Area
 from imgwriter.ext4.reader import FileSystem as Ext4
 from imgwriter.extent import Data
@@ -121,7 +121,7 @@ def _metadata(x: Inode, y: Inode) -> Iterator[str]:
         if mine != other:
             yield f"{name} {mine} -> {other}"
     if x.target != y.target:
-        yield f"target {show(x.target)!r} -> {show(y.target)!r}"
+        yield f"target {quoted(x.target)} -> {quoted(y.target)}"
     if x.rdev != y.rdev:
         yield f"device {x.rdev} -> {y.rdev}"
     one, two = dict(x.xattrs), dict(y.xattrs)

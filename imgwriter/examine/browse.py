@@ -15,7 +15,7 @@ import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from imgwriter.errors import SourceError, show
+from imgwriter.errors import SourceError, quoted, show
 from imgwriter.examine.opening import FileSystem
 from imgwriter.ext4 import reader as ext4_reader
 from imgwriter.ext4.tree_reader import TreeReader
@@ -147,7 +147,7 @@ class Browser:
                 if other.lower() == name.lower():
                     return other, inode
         place = show(b"/".join(names))
-        raise self._missing(path, f"does not exist: /{place} has no {show(name)!r}")
+        raise self._missing(path, f"does not exist: /{place} has no {quoted(name)}")
 
     def _missing(self, path: bytes, why: str) -> SourceError:
         return SourceError(f"{show(path)} {why}; 'imgwriter ls' shows what is in {self.origin}", path)

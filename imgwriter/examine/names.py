@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imgwriter.errors import FormatError, show
+from imgwriter.errors import FormatError, quoted, show
 from imgwriter.tree.inventory import Inventory
 
 _OTHERS = (b"", b".", b"..")
@@ -17,7 +17,7 @@ def check_names(inventory: Inventory) -> None:
     for directory in inventory.directories:
         for name in directory.entries or ():
             if name in _OTHERS or b"/" in name or b"\0" in name:
-                message = f"the directory {show(directory.path) or '/'} has the name {show(name)!r}"
+                message = f"the directory {show(directory.path) or '/'} has the name {quoted(name)}"
                 raise FormatError(
                     f"{message}, which no file can have; repair a copy of the file system", "name"
                 )

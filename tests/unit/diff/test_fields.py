@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from imgwriter.diff import report
+from imgwriter.diff.compare import compare_disks
 from imgwriter.ext4.reader import FileSystem as Ext4
 from tests.unit.diff.disks import (
     ESP,
@@ -325,3 +327,19 @@ def test_every_byte_of_another_seed_and_time_is_explained(
     explained = explained_bytes(changes)
     assert sorted(explained) == sorted(differing_bytes(disk, other))
     assert not {c.kind for c in changes} & {"placement", "unused", "gap"}
+
+
+def test_a_name_of_other_bytes_is_shown_with_one_backslash(disk: Path, tmp_path: Path) -> None:
+    b = changed(disk, tmp_path / "b", (SUPER + 0x78, b"\xa7\x1b[31m"))
+    comparison = compare_disks(opened(disk), opened(b))
+    (group,) = comparison.summary.layers["partition 2 (ext4)"].values()
+    assert r"'\xa7\x1b[31m'" in report.text(comparison)
+    assert group.field_name == "s_volume_name"
+
+
+def test_a_lone_surrogate_of_a_partitions_name_is_shown(disk: Path, tmp_path: Path) -> None:
+    """U+D800 in UTF-8's way is ed a0 80, U+D801 ed a0 81."""
+    one = changed(disk, tmp_path / "a", (ENTRIES + 56, b"\x00\xd8\0\0"))
+    two = changed(disk, tmp_path / "b", (ENTRIES + 56, b"\x01\xd8\0\0"))
+    text = report.text(compare_disks(opened(one), opened(two)))
+    assert r"partition_name: '\xed\xa0\x80' -> '\xed\xa0\x81'" in text
