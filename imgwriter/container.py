@@ -64,7 +64,7 @@ class ContainerOptions:
     vdi_subformat: str | None = None
 
     def __post_init__(self) -> None:
-        _check_format(self.format)
+        check_format(self.format)
         for what, value, choices in (
             ("qcow2 compatibility", self.qcow2_compat, QCOW2_COMPATS),
             ("compression", self.compression, COMPRESSIONS),
@@ -106,7 +106,12 @@ def _check_cluster_size(size: int | None) -> None:
         raise SpecError(f"cluster size {size:,} B is no power of two from {low} to {high}; give one that is")
 
 
-def _check_format(name: str) -> None:
+def check_format(name: str) -> None:
+    """Refuse what is not the name of a container that is written.
+
+    Raises:
+        SpecError: It is not; where another name or program is meant, that is said.
+    """
     if name in _OTHER_NAMES:
         raise SpecError(f"format {name!r} is called {_OTHER_NAMES[name]!r} here; use that")
     if name in _UNWRITTEN:

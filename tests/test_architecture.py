@@ -127,6 +127,8 @@ LAZY = {
     ("commands.map", "imgwriter.map.output"): "the same",
     ("commands.map", "imgwriter.map.page"): "the same",
     ("commands.map", "imgwriter.map.svg"): "the same",
+    ("commands.build_options", "imgwriter.spec.image_spec"): "only for a word that is not known",
+    ("commands.parser", "imgwriter.container"): "the same",
     ("commands.parser", "difflib"): "only where an option is not known",
     ("commands.schema", "imgwriter.spec.schema"): "only for this command",
     ("commands.schema", "json"): "only for this command",

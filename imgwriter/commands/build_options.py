@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from imgwriter.commands.parser import add_container, add_report, add_time, add_writing, typed
+from imgwriter.commands.parser import (
+    add_container,
+    add_report,
+    add_time,
+    add_writing,
+    one_of,
+    output_format,
+    positive,
+    typed,
+)
 from imgwriter.units import parse_size
 from imgwriter.values import (
     parse_content,
@@ -81,12 +90,14 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--holes",
-        choices=("keep", "fill", "detect"),
+        type=one_of("keep", "fill", "detect"),
+        metavar="keep|fill|detect",
         help="holes of files: the source's, none, or every block of zeros (default keep)",
     )
     add(
         "--hard-links",
-        choices=("error", "break"),
+        type=one_of("error", "break"),
+        metavar="error|break",
         help="a file of more than 65,000 names: refuse it, or make several of it (default error)",
     )
     add_time(add)
@@ -133,6 +144,7 @@ def _add_nixos(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--root-variant",
+        type=one_of("prepare-root", "install"),
         metavar="prepare-root|install",
         help="prepare the root as nixos-prepare-root (default) or as today's nixos-install",
     )
@@ -153,6 +165,7 @@ def _add_boot_loader(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add(
         "--boot-loader",
+        type=one_of("guest", "grub", "grub-bios", "grub-efi", "systemd-boot", "none"),
         metavar="NAME",
         help="grub, grub-bios, grub-efi or systemd-boot, from the tree's own files; guest; or none",
     )
@@ -200,9 +213,19 @@ def _add_guest(parser: argparse.ArgumentParser) -> None:
     add("--vm-busybox", metavar="FILE", help="a static busybox (default: the tree's, or the host's)")
     add("--vm-qemu", metavar="FILE", help="QEMU (default: qemu-system-x86_64 or -aarch64 from PATH)")
     add("--vm-timeout", type=float, metavar="SECONDS", help="how long it may take (default 600)")
-    add("--accel", metavar="tcg|kvm|auto", help="software (default), KVM, or KVM where a guest boots with it")
-    add("--qemu-sandbox", metavar="on|off", help="let QEMU give up system calls (default on)")
-    add("--mem-size", type=int, metavar="MIB", help="its memory (default 1024)")
+    add(
+        "--accel",
+        type=one_of("tcg", "kvm", "auto"),
+        metavar="tcg|kvm|auto",
+        help="software (default), KVM, or KVM where a guest boots with it",
+    )
+    add(
+        "--qemu-sandbox",
+        type=one_of("on", "off"),
+        metavar="on|off",
+        help="let QEMU give up system calls (default on)",
+    )
+    add("--mem-size", type=typed(positive), metavar="MIB", help="its memory (default 1024)")
     add(
         "--touch-efi-vars",
         action=argparse.BooleanOptionalAction,
@@ -216,11 +239,13 @@ def _add_disk(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the disk").add_argument
     add(
         "--partition-table",
+        type=one_of("legacy", "legacy+boot", "legacy+gpt", "efi", "efixbootldr", "hybrid", "none"),
         metavar="KIND",
         help="legacy (default), efi, none, legacy+boot, legacy+gpt, efixbootldr or hybrid",
     )
     add(
         "--compat",
+        type=one_of("seed", "nixpkgs"),
         metavar="seed|nixpkgs",
         help="nixpkgs: current nixpkgs' exact boundaries and identifiers",
     )
@@ -244,21 +269,28 @@ def _add_disk(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--size-formula",
+        type=one_of("closed", "nixpkgs"),
         metavar="closed|nixpkgs",
         help="the smallest disk (default), or as large as current nixpkgs makes it",
     )
-    add("--sector-size", type=int, metavar="512|4096", help="bytes in a sector (default 512)")
+    add("--sector-size", type=one_of(512, 4096), metavar="512|4096", help="bytes in a sector (default 512)")
 
 
 def _add_file_system(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the root file system").add_argument
     add(
         "--fs-type",
+        type=one_of("ext4", "ext3", "ext2", "vfat", explain=_explain_fs_type),
         metavar="TYPE",
         help="ext4 (default); ext3, ext2 and vfat only with --partition-table none",
     )
     add("--label", help="its label (default nixos)")
-    add("--block-size", type=int, metavar="1024|2048|4096", help="bytes in a block (default 4096)")
+    add(
+        "--block-size",
+        type=one_of(1024, 2048, 4096),
+        metavar="1024|2048|4096",
+        help="bytes in a block (default 4096)",
+    )
     add(
         "--features",
         metavar="LIST",
@@ -266,11 +298,17 @@ def _add_file_system(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--inodes",
-        type=int,
+        type=typed(positive),
         metavar="N",
         help="inodes, at least (default: as mke2fs, or what the tree needs and 5 %%)",
     )
-    add("--inode-ratio", type=int, metavar="BYTES", help="one inode for so many bytes")
+    add("--inode-ratio", type=typed(positive), metavar="BYTES", help="one inode for so many bytes")
+
+
+def _explain_fs_type(text: str) -> None:
+    from imgwriter.spec.image_spec import check_fs_type
+
+    check_fs_type(text)
 
 
 def _add_boot(parser: argparse.ArgumentParser) -> None:
@@ -292,7 +330,10 @@ def _add_boot(parser: argparse.ArgumentParser) -> None:
         help="a path for the other boot partition, of legacy+boot and efixbootldr",
     )
     add(
-        "--fat-type", type=int, metavar="12|16|32", help="FAT width (default 32, less where too small for it)"
+        "--fat-type",
+        type=one_of(12, 16, 32),
+        metavar="12|16|32",
+        help="FAT width (default 32, less where too small for it)",
     )
 
 
@@ -332,6 +373,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add("--base-name", metavar="NAME", help="its name without the suffix (default nixos)")
     add(
         "--format",
+        type=output_format(),
         metavar="FORMAT",
         help="raw (default), qcow2, qcow2-compressed, vpc or vdi: .img, .qcow2, .qcow2, .vhd, .vdi",
     )

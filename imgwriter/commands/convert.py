@@ -13,6 +13,8 @@ from imgwriter.commands.parser import (
     add_time,
     add_writing,
     container_options,
+    input_format,
+    output_format,
 )
 from imgwriter.terminal import complain, refuse_terminal, reported
 from imgwriter.values import source_date_epoch
@@ -56,10 +58,16 @@ def add_convert(commands: argparse._SubParsersAction[Any]) -> None:
     add = parser.add_argument_group("formats").add_argument
     add(
         "--format",
+        type=output_format(),
         metavar="FORMAT",
         help="raw, qcow2, qcow2-compressed, vpc or vdi (default: by the name of OUT)",
     )
-    add("--input-format", metavar="FORMAT", help="raw, qcow2, vpc or vdi (default: by the content of IN)")
+    add(
+        "--input-format",
+        type=input_format(),
+        metavar="FORMAT",
+        help="raw, qcow2, vpc or vdi (default: by the content of IN)",
+    )
     add_container(add)
     add = parser.add_argument_group("the new image").add_argument
     add("--seed", metavar="TEXT", help="what identifiers of the container derive from (a stable default)")

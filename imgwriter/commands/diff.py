@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import imgwriter
 from imgwriter import exit_status
 from imgwriter.collection import collection_paused
+from imgwriter.commands.parser import input_format
 from imgwriter.errors import FormatError, show
 from imgwriter.terminal import as_json, complain, printed
 
@@ -67,8 +68,13 @@ def add_diff(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="CLASS",
         help="times, identifiers, checksums or unused: told as no difference; may be repeated",
     )
-    add("--input-format-a", metavar="FORMAT", help="raw, qcow2, vpc or vdi (default: by the content of A)")
-    add("--input-format-b", metavar="FORMAT", help="the same of B")
+    add(
+        "--input-format-a",
+        type=input_format(),
+        metavar="FORMAT",
+        help="raw, qcow2, vpc or vdi (default: by the content of A)",
+    )
+    add("--input-format-b", type=input_format(), metavar="FORMAT", help="the same of B")
     add = parser.add_argument_group("what is said").add_argument
     add("-q", "--brief", action="store_true", help="only whether they differ; the first byte ends it")
     add(

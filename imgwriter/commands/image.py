@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from imgwriter.commands.parser import partition_number, typed
+from imgwriter.commands.parser import input_format, partition_number, typed
 from imgwriter.errors import show
 from imgwriter.values import parse_size_in_bytes
 
@@ -48,7 +48,12 @@ def add_reading(parser: argparse.ArgumentParser, *, partition: bool = False) -> 
             metavar="N",
             help="the partition whose file system is meant; 0: a disk without a table",
         )
-    add("--input-format", metavar="FORMAT", help="raw, qcow2, vpc or vdi (default: by the content of IMAGE)")
+    add(
+        "--input-format",
+        type=input_format(),
+        metavar="FORMAT",
+        help="raw, qcow2, vpc or vdi (default: by the content of IMAGE)",
+    )
     add(
         "--sector-size",
         type=typed(parse_size_in_bytes),

@@ -8,6 +8,7 @@ from typing import Any
 
 from imgwriter import exit_status
 from imgwriter.collection import collection_paused
+from imgwriter.commands.parser import input_format
 from imgwriter.terminal import STANDARD_OUTPUT, complain, refuse_terminal
 
 USAGE = "imgwriter map IMAGE [--svg FILE] [--html FILE] [options]"
@@ -47,7 +48,12 @@ def add_map(commands: argparse._SubParsersAction[Any]) -> None:
     add("--svg", metavar="FILE", help="write the picture there; - for standard output")
     add("--html", metavar="FILE", help="write the page there; - for standard output")
     add = parser.add_argument_group("the image").add_argument
-    add("--input-format", metavar="FORMAT", help="raw, qcow2, vpc or vdi (default: by the content)")
+    add(
+        "--input-format",
+        type=input_format(),
+        metavar="FORMAT",
+        help="raw, qcow2, vpc or vdi (default: by the content)",
+    )
     add("--debug", action="store_true", default=False, help="show a traceback with an error")
 
 

@@ -127,6 +127,52 @@ def typed(parse: Callable[[str], T]) -> Callable[[str], T]:
     return convert
 
 
+def one_of(*words: T, explain: Callable[[str], object] | None = None) -> Callable[[str], T]:
+    """Return what takes one of the words (or numbers) and nothing else.
+
+    Args:
+        words: All that there are; tests/unit/test_commands.py compares them with what the request allows.
+        explain: Raises a SpecError that says more of a word that is known but not taken.
+    """
+
+    def choose(text: str) -> T:
+        for word in words:
+            if str(word) == text:
+                return word
+        if explain is not None:
+            explain(text)
+        raise SpecError(f"{text!r} is unknown; use one of {', '.join(map(str, words))}")
+
+    return typed(choose)
+
+
+def positive(text: str) -> int:
+    """Return a number that is 1 or more.
+
+    Raises:
+        SpecError: The text is none.
+    """
+    if not (text.isascii() and text.isdigit()) or len(text) > 18 or int(text) < 1:
+        raise SpecError(f"{text!r} is not a positive number; give one")
+    return int(text)
+
+
+def output_format() -> Callable[[str], str]:
+    """Return what takes the name of a container that is written."""
+    return one_of("raw", "qcow2", "qcow2-compressed", "vpc", "vdi", explain=_explain_format)
+
+
+def input_format() -> Callable[[str], str]:
+    """Return what takes the name of a container that is read."""
+    return one_of("raw", "qcow2", "vpc", "vdi")
+
+
+def _explain_format(text: str) -> None:
+    from imgwriter.container import check_format
+
+    check_format(text)
+
+
 def partition_number(text: str) -> int:
     """Return the number of a partition; 0 is a disk without a table.
 
@@ -150,16 +196,36 @@ def add_container(add: Callable[..., argparse.Action]) -> None:
         metavar="SIZE",
         help="of a qcow2: 512 B to 2 MiB, a power of two (default 64 KiB)",
     )
-    add("--qcow2-compat", metavar="1.1|0.10", help="qcow2 of version 3 (default) or 2")
-    add("--compression", metavar="zlib|zstd", help="of qcow2-compressed (default zlib)")
+    add(
+        "--qcow2-compat",
+        type=one_of("1.1", "0.10"),
+        metavar="1.1|0.10",
+        help="qcow2 of version 3 (default) or 2",
+    )
+    add(
+        "--compression",
+        type=one_of("zlib", "zstd"),
+        metavar="zlib|zstd",
+        help="of qcow2-compressed (default zlib)",
+    )
     add("--compression-level", type=int, metavar="N", help="its level (default: the best bargain)")
-    add("--vhd-subformat", metavar="dynamic|fixed", help="of a vpc (default dynamic)")
+    add(
+        "--vhd-subformat",
+        type=one_of("dynamic", "fixed"),
+        metavar="dynamic|fixed",
+        help="of a vpc (default dynamic)",
+    )
     add(
         "--force-size",
         action=argparse.BooleanOptionalAction,
         help="a vpc of exactly the size, in whole MiB as Azure wants it (default: as CHS rounds it up)",
     )
-    add("--vdi-subformat", metavar="dynamic|static", help="of a vdi (default dynamic)")
+    add(
+        "--vdi-subformat",
+        type=one_of("dynamic", "static"),
+        metavar="dynamic|static",
+        help="of a vdi (default dynamic)",
+    )
 
 
 def container_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -177,7 +243,7 @@ def add_writing(add: Callable[..., argparse.Action]) -> None:
     add(
         "--workers",
         "--threads",
-        type=int,
+        type=typed(positive),
         metavar="N",
         help="processes that write (default 2) or compress (default: one a core); the bytes are the same",
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import imgwriter
 from imgwriter import exit_status, progress
-from imgwriter.commands.parser import partition_number, typed
+from imgwriter.commands.parser import input_format, partition_number, typed
 from imgwriter.errors import show
 from imgwriter.terminal import as_json, complain, printed
 from imgwriter.values import parse_size_in_bytes
@@ -50,7 +50,12 @@ def add_verify(commands: argparse._SubParsersAction[Any]) -> None:
     parser.set_defaults(run=run, status_of_errors=exit_status.USAGE)
     parser.add_argument("image", metavar="IMAGE", help="a file, or a block device")
     add = parser.add_argument_group("what is checked").add_argument
-    add("--input-format", metavar="FORMAT", help="raw, qcow2, vpc or vdi (default: by the content)")
+    add(
+        "--input-format",
+        type=input_format(),
+        metavar="FORMAT",
+        help="raw, qcow2, vpc or vdi (default: by the content)",
+    )
     add(
         "--sector-size",
         type=typed(parse_size_in_bytes),

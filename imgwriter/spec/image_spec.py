@@ -371,13 +371,22 @@ def _check_sizes(spec: ImageSpec) -> None:
         raise SpecError("both a number of inodes and bytes per inode are given; leave one of them out")
 
 
+def check_fs_type(name: str) -> None:
+    """Refuse what is not a file system that is written.
+
+    Raises:
+        SpecError: It is not.
+    """
+    if name in _KNOWN_FS_TYPES:
+        raise SpecError(
+            f"file system type {name!r} is not written by imgwriter; use one of {', '.join(FS_TYPES)}"
+        )
+    one_of("file system type", name, FS_TYPES)
+
+
 def _check_file_system(spec: ImageSpec) -> None:
     fs_type = spec.fs_type
-    if fs_type in _KNOWN_FS_TYPES:
-        raise SpecError(
-            f"file system type {fs_type!r} is not written by imgwriter; use one of {', '.join(FS_TYPES)}"
-        )
-    one_of("file system type", fs_type, FS_TYPES)
+    check_fs_type(fs_type)
     if fs_type != "ext4" and spec.partition_table != "none":
         raise SpecError(
             f"file system type {fs_type!r} needs partition table 'none', not {spec.partition_table!r};"

@@ -201,6 +201,21 @@ def test_no_command_is_status_2() -> None:
             ["build", "--zzzzzzzz"],
             "imgwriter build: there is no option --zzzzzzzz; see 'imgwriter build --help'",
         ),
+        (
+            ["build", "--format", "VHD"],
+            "imgwriter build: argument --format: format 'VHD' is unknown; use one of raw, qcow2,",
+        ),
+        (["build", "--fs-type", "xfs"], "imgwriter build: argument --fs-type: file system type 'xfs' is not"),
+        (
+            ["build", "--block-size", "512"],
+            "imgwriter build: argument --block-size: '512' is unknown; use one of 1024, 2048, 4096; see",
+        ),
+        (
+            ["build", "--workers", "0"],
+            "imgwriter build: argument --workers/--threads: '0' is not a positive number; give one; see",
+        ),
+        (["convert", "a", "b", "--format", "vmdk"], "imgwriter convert: argument --format: format 'vmdk' is"),
+        (["inspect", "a", "--input-format", "iso"], "imgwriter inspect: argument --input-format: 'iso' is"),
     ],
 )
 def test_a_word_that_is_not_known_is_status_2(words: list[str], message: str) -> None:
@@ -210,9 +225,12 @@ def test_a_word_that_is_not_known_is_status_2(words: list[str], message: str) ->
 
 
 def test_a_contradiction_is_status_1(words: list[str], tmp_path: Path) -> None:
-    done = run([*words, "--fs-type", "xfs"])
+    done = run([*words, "--fs-type", "vfat"])
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("imgwriter: file system type 'xfs'") and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("imgwriter: file system type 'vfat' needs partition table 'none'")
+        and done.stderr.count("\n") == 1
+    )
     assert not (tmp_path / "out").exists()
 
 

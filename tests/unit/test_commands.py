@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from imgwriter import commands
+from imgwriter import commands, container
 from imgwriter.commands.build import to_spec
 from imgwriter.errors import SpecError
-from imgwriter.spec import Content, ImageSpec
+from imgwriter.spec import PARTITION_TABLES, Content, ImageSpec, boot, image_spec
+from imgwriter.spec.nix import ROOT_VARIANTS, SIZE_FORMULAS
 from imgwriter.units import GiB, MiB
 from imgwriter.values import parse_content
 
@@ -185,6 +186,55 @@ def test_every_field_of_the_spec_has_an_option_and_a_line_in_the_documentation()
     # those who come from make-disk-image.nix with a file, to be told.
     singular = {name[:-1] if name.endswith("s") and name not in names else name for name in fields}
     assert singular - names == {"--clamp", "--post-vm", "--deterministic"}
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--partition-table", PARTITION_TABLES),
+        ("--compat", image_spec.COMPATS),
+        ("--holes", image_spec.HOLES),
+        ("--hard-links", image_spec.HARD_LINKS),
+        ("--sector-size", image_spec.SECTOR_SIZES),
+        ("--block-size", image_spec.BLOCK_SIZES),
+        ("--fat-type", image_spec.FAT_TYPES),
+        ("--fs-type", image_spec.FS_TYPES),
+        ("--size-formula", SIZE_FORMULAS),
+        ("--root-variant", ROOT_VARIANTS),
+        ("--boot-loader", boot.BOOT_LOADERS),
+        ("--accel", boot.ACCELERATORS),
+        ("--qemu-sandbox", boot.QEMU_SANDBOXES),
+        ("--format", container.FORMATS),
+        ("--qcow2-compat", container.QCOW2_COMPATS),
+        ("--compression", container.COMPRESSIONS),
+        ("--vhd-subformat", container.VHD_SUBFORMATS),
+        ("--vdi-subformat", container.VDI_SUBFORMATS),
+    ],
+)
+def test_an_option_takes_the_words_that_a_request_may_have(
+    option: str, words: Sequence[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The parser has them a second time, since --version is too fast to import the request."""
+    parser = commands.make_parser()
+    field = option.removeprefix("--").replace("-", "_")
+    for word in words:
+        assert getattr(parser.parse_args(["build", option, str(word)]), field) == word
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["build", option, "nonsense"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err.partition("use one of ")[2].partition(";")[0]
+    assert sorted(said.split(", ")) == sorted(map(str, words))
+
+
+@pytest.mark.parametrize("option", ["--workers", "--inodes", "--inode-ratio", "--mem-size"])
+def test_a_number_of_things_is_positive(option: str) -> None:
+    parser = commands.make_parser()
+    field = option.removeprefix("--").replace("-", "_")
+    assert getattr(parser.parse_args(["build", option, "1"]), field) == 1
+    for text in ("0", "-1", "", "1.5", "\N{ARABIC-INDIC DIGIT TWO}", "9" * 19):
+        with pytest.raises(SystemExit) as caught:
+            parser.parse_args(["build", f"{option}={text}"])
+        assert caught.value.code == 2
 
 
 GUEST_OPTIONS = (

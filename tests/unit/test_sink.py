@@ -229,7 +229,7 @@ def _to_directory(path: Path) -> None:
 
 
 def _to_descriptor(path: Path) -> None:
-    """As /dev/stdout: where standard output is a file, a regular one is behind it, and the symlink would go."""
+    """As /dev/stdout: where standard output is a file, it leads to a regular one."""
     path.symlink_to("/proc/self/exe")
 
 

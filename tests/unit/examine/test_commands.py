@@ -279,7 +279,7 @@ def test_progress_on_a_terminal(image: Path, tmp_path: Path) -> None:
             2,
             "--owner and --overwrite are of a directory",
         ),
-        (("inspect", "IMAGE", "--input-format", "vmdk"), 1, "'vmdk' is not read"),
+        (("inspect", "IMAGE", "--input-format", "vmdk"), 2, "'vmdk' is unknown; use one of raw, qcow2"),
         (("inspect", "IMAGE", "--sector-size", "100"), 1, "sectors of 100 bytes are not read"),
     ],
 )
