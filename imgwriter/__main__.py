@@ -1,6 +1,6 @@
 """``python -m imgwriter``."""
 
-from imgwriter.cli import run
+from imgwriter.start import run
 
 if __name__ == "__main__":
     run()

@@ -37,7 +37,7 @@ LAYERS = {
     "build": 4, "convert": 4, "": 4,
     "sources": 4, "outputs": 4, "image_plan": 4, "boot_files": 4, "install": 4, "bootloader": 3,
     "examine": 4, "verify": 4, "diff": 4, "map": 4, "fuzz": 4,
-    "cli": 5, "commands": 5, "report": 5, "terminal": 5, "progress": 5, "__main__": 5,
+    "cli": 5, "commands": 5, "report": 5, "terminal": 5, "progress": 5, "start": 5, "__main__": 5,
 }  # fmt: skip
 
 # (who, whom) within one layer. Everything else goes down.
@@ -91,13 +91,15 @@ SIDEWAYS = {
     ("commands", "report"),
     ("commands", "terminal"),  # what is asked for goes out
     ("commands", "progress"),
-    ("__main__", "cli"),
+    ("start", "cli"),
+    ("__main__", "start"),
 }
 
 # Modules imported inside functions, and why: each would be paid by commands that do not need it.
 LAZY = {
     ("cli", "imgwriter.units"): "re; only for a message",
     ("cli", "traceback"): "only for --debug",
+    ("start", "imgwriter.cli"): "argparse and all else: a signal is heeded before",
     ("commands.build", "imgwriter.build"): "construct, pyfatfs, all the planning: --version needs none",
     ("commands.build", "imgwriter.report"): "with build",
     ("commands.build", "imgwriter.spec"): "dataclasses: 20 ms that --version does without",
@@ -317,12 +319,12 @@ def test_only_the_sink_writes(module: str) -> None:
         "write", "pwrite", "pwritev", "writev", "truncate", "ftruncate", "copy_file_range", "sendfile",
         "rename", "replace_file", "unlink", "rmdir", "write_bytes", "write_text",
     }  # fmt: skip
-    # terminal: standard output's buffer, as print() has no bytes. progress: standard error.
+    # terminal: standard output's buffer, as print() has no bytes. start, progress: standard error.
     # outputs: a folder of its own that stayed empty.
     # worker: the pipes between processes. vm: files in memory.
     # examine.unpack: a tree of an image as files of the host, each made new in an open directory.
     allowed = {
-        "terminal": {"write"}, "progress": {"write"}, "outputs": {"rmdir"}, "worker": {"write"},
+        "terminal": {"write"}, "start": {"write"}, "progress": {"write"}, "outputs": {"rmdir"}, "worker": {"write"},
         "vm": {"write"}, "examine.unpack": {"write", "unlink"},
     }  # fmt: skip
     assert _attributes(module, but_of="sink") & writing <= allowed.get(module, set())

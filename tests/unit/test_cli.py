@@ -393,6 +393,29 @@ def test_a_signal_leaves_what_was_there(number: signal.Signals, words: list[str]
     assert (out / "nixos.img").read_text() == "before"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_during_the_imports_is_one_sentence_too(number: signal.Signals) -> None:
+    """The signal comes when the command line is looked for, by whoever looks for it first."""
+    program = (
+        "import os, signal, sys\n"
+        "number = int(sys.argv.pop(1))\n"
+        "usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL\n"
+        "signal.signal(number, usual)\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'argparse':\n"
+        "            os.kill(os.getpid(), number)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "import runpy\n"
+        "runpy.run_module('imgwriter', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(number.value), "--version"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (128 + number, "")
+    assert done.stderr == f"imgwriter: stopped by {number.name}; no unfinished file is left behind\n"
+
+
 def test_a_signal_while_writing_leaves_nothing(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
