@@ -1,7 +1,8 @@
-"""What ``--exclude PATTERN`` leaves out.
+r"""What ``--exclude PATTERN`` leaves out.
 
 Patterns are those of gitignore(5), without negation and comments:
 
+* A pattern that begins with ``!`` is refused; ``\!`` is a name that does.
 * A pattern without a slash matches the name of anything at any depth: ``*.pyc``, ``.git``.
 * A pattern with a slash, leading or within, matches a path from the tree's root: ``/var/cache``,
   ``usr/share/doc``.
@@ -75,6 +76,11 @@ def _any_of(expressions: Iterable[bytes]) -> re.Pattern[bytes]:
 def _checked(pattern: bytes) -> tuple[bytes, bytes]:
     if not pattern.strip(b"/"):
         raise SpecError(f"--exclude '{show(pattern)}' names nothing; leave it out")
+    if pattern.startswith(b"!"):
+        raise SpecError(
+            f"--exclude '{show(pattern)}' would take back another pattern, which is not possible here;"
+            " leave it out, or put a backslash before a ! that a name begins with"
+        )
     expressions = _translate(pattern)
     try:
         re.compile(expressions[0])
@@ -95,7 +101,7 @@ def _translate(pattern: bytes) -> tuple[bytes, bytes]:
 
 _TOKEN = re.compile(
     rb"(?<![^/])(?:(?P<deep>\*\*/)|(?P<any>\*\*)\Z)|(?P<star>\*+)|(?P<one>\?)"
-    rb"|\[(?P<not>[!^]?)(?P<set>\]?[^\]]*)\]|\\(?P<escaped>.)|(?P<plain>.)",
+    rb"|\[(?P<not>[!^]?+)(?P<set>\][^\]]*|[^\]]+)\]|\\(?P<escaped>.)|(?P<plain>.)",
     re.DOTALL,
 )
 

@@ -28,6 +28,11 @@ from imgwriter.tree.exclude import Exclusion
         (rb"\*", [b"*"], [b"a"]),
         (b"a.c+(", [b"a.c+("], [b"abc+("]),
         (b"\xff*", [b"\xff\xfe"], [b"\xfe"]),
+        (rb"\!a", [b"!a", b"x/!a"], [b"a"]),
+        (b"/!a", [b"!a"], [b"a"]),
+        (b"[!]a]", [b"b"], [b"a", b"]"]),
+        (b"[!]", [b"[!]"], [b"a"]),
+        (b"[]", [b"[]"], [b"a"]),
     ],
 )
 def test_patterns(pattern, matched, unmatched):
@@ -59,7 +64,7 @@ def test_nothing_excludes_nothing():
     assert not Exclusion().matches(b"a")
 
 
-@pytest.mark.parametrize("pattern", [b"", b"/", b"//", b"[z-a]"])
+@pytest.mark.parametrize("pattern", [b"", b"/", b"//", b"[z-a]", b"!", b"!a"])
 def test_no_patterns(pattern):
     with pytest.raises(SpecError, match="--exclude"):
         Exclusion([pattern])
