@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from imgwriter.ext4 import features as f
+from imgwriter.ext4.block_map import max_blocks
 from imgwriter.ext4.format import (
     EXT4_CASEFOLD_FL,
     EXT4_EA_INODE_FL,
@@ -22,6 +23,7 @@ from imgwriter.ext4.format import (
     EXT4_INLINE_DATA_FL,
     EXT4_VERITY_FL,
 )
+from imgwriter.ext4.map_reader import LOGICAL_END
 from imgwriter.ext4.superblock_reader import SuperblockValues
 from imgwriter.verify.ext4.record import Record, possible_extra
 
@@ -47,6 +49,11 @@ class Rule(NamedTuple):
     field: str
     expected: str
     found: str
+
+
+def largest_size(block_size: int, *, extents: bool) -> int:
+    """Return the largest i_size in bytes, with an extent tree or with a block map."""
+    return LOGICAL_END * block_size - 1 if extents else max_blocks(block_size) * block_size
 
 
 def removed_rules(inode: Record, sb: SuperblockValues) -> Iterator[Rule]:

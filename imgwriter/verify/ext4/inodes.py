@@ -18,7 +18,6 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from imgwriter.ext4.block_map import max_blocks
 from imgwriter.ext4.block_map_walk import little_endian
 from imgwriter.ext4.extent_tree import I_BLOCK_SIZE
 from imgwriter.ext4.format import (
@@ -30,7 +29,6 @@ from imgwriter.ext4.format import (
     EXT4_VERITY_FL,
 )
 from imgwriter.ext4.inode_reader import EXTRA_CHECKSUM, inode_checksum
-from imgwriter.ext4.map_reader import LOGICAL_END
 from imgwriter.units import counted, div_ceil
 from imgwriter.verify.ext4 import sections
 from imgwriter.verify.ext4.extents import ExtentWalk
@@ -40,11 +38,13 @@ from imgwriter.verify.ext4.inode_rules import (
     Rule,
     bad_blocks_rules,
     field_rules,
+    largest_size,
     late_times,
     removed_rules,
 )
 from imgwriter.verify.ext4.mapping import Mapping
 from imgwriter.verify.ext4.record import Record, decode
+from imgwriter.verify.ext4.reserved import has_attributes, is_unused, unused_rules
 from imgwriter.verify.ext4.subject import Subject
 from imgwriter.verify.ext4.symlinks import fast_rules, inline_rules, slow_rules
 from imgwriter.verify.ext4.xattrs import EXT4_XATTR_SIZE_MAX, Attributes
@@ -127,6 +127,10 @@ class InodePass:
             self._apply(inode, bad_blocks_rules(inode))
             self._blocks(inode, 0)
             return
+        if is_unused(number, sb):
+            self._unused(inode)
+            if fields.links_count and not fields.mode:
+                return
         if not fields.links_count and number not in subject.orphans:
             self._apply(inode, removed_rules(inode, sb))
             return
@@ -140,6 +144,13 @@ class InodePass:
             subject.remarks.note(inode.where, name, offset, "a time before 2310", found, sections.INODES)
         inline_data, elsewhere = self._attributes.check(inode)
         self._content(inode, inline_data, elsewhere)
+
+    def _unused(self, inode: Record) -> None:
+        """Check a reserved inode that is not used; the boot loader's may be."""
+        self._apply(inode, unused_rules(inode, self._subject.superblock.block_size))
+        if has_attributes(inode.number) and not inode.fields.mode:
+            _, elsewhere = self._attributes.check(inode)
+            self._i_blocks(inode, 0, elsewhere)
 
     def _apply(self, inode: Record, rules: Iterator[Rule], section: str = sections.INODES) -> None:
         """Make a finding of each rule that is broken."""
@@ -260,7 +271,7 @@ class InodePass:
 
     def _file_size(self, inode: Record, mapping: Mapping) -> None:
         block_size = self._subject.superblock.block_size
-        most = LOGICAL_END * block_size - 1 if inode.extents else max_blocks(block_size) * block_size
+        most = largest_size(block_size, extents=inode.extents)
         if inode.size > most:
             self._find(inode, "i_size", f"{most:,} at most", f"{inode.size:,}")
         least = mapping.last_written * block_size
@@ -295,9 +306,7 @@ class InodePass:
                 )
         elif inode.kind == stat.S_IFLNK:
             self._apply(inode, inline_rules(inode, inode.fields.block + inline_data), sections.IFORK)
-        elif (
-            inode.size > max_blocks(self._subject.superblock.block_size) * self._subject.superblock.block_size
-        ):
+        elif inode.size > largest_size(self._subject.superblock.block_size, extents=False):
             self._find(
                 inode, "i_size", f"{room:,}, as it has inline", f"{inode.size:,}", sections.INLINE_DATA
             )

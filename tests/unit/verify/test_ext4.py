@@ -439,6 +439,53 @@ def test_the_inode_of_bad_blocks_is_no_file(field: str, at: int) -> None:
     assert found(image) == {("ext4 inode 1", field)}
 
 
+LARGEST = 12 + 256 + 256**2 + 256**3
+"""Blocks that a block map can have, of 1 KiB."""
+UNUSED: dict[str, tuple[int, int, str, int, str]] = {
+    "quota's links": (3, 0x1A, "<H", 1, "i_links_count"),
+    "quota's i_blocks": (4, 0x1C, "<I", 2, "i_blocks"),
+    "quota's block": (4, 0x28, "<I", 9000, "i_block"),
+    "a directory for the boot loader": (5, 0, "<H", 0o40755, "i_mode"),
+    "undelete's mode": (6, 0, "<H", 0o100644, "i_mode"),
+    "undelete's i_blocks": (6, 0x1C, "<I", 2, "i_blocks"),
+    "undelete's i_file_acl": (6, 0x68, "<I", 99999, "i_file_acl"),
+    "mode of 9": (9, 0, "<H", 0o100644, "i_mode"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSED)
+def test_a_reserved_inode_that_is_not_used_has_nothing(name: str) -> None:
+    unused, at, form, value, field = UNUSED[name]
+    image = made("", "ext2")
+    put(image, inode_at(image, unused) + at, form, value)
+    assert (f"ext4 inode {unused}", field) in found(image)
+
+
+@pytest.mark.parametrize("unused", [5, 6, 9, 10])
+@pytest.mark.parametrize("links", [0, 1])
+def test_the_size_of_a_reserved_inode_that_is_not_used(unused: int, links: int) -> None:
+    """e2fsck minds what no file can have, in all 64 bits, and nothing below."""
+    image = made("", "ext2")
+    at = inode_at(image, unused)
+    put(image, at + 0x1A, "<H", links)
+    for size, expected in (
+        (LARGEST * BLOCK, set()),
+        (LARGEST * BLOCK + 1, {(f"ext4 inode {unused}", "i_size")}),
+    ):
+        put(image, at + 4, "<I", size & 0xFFFFFFFF)
+        put(image, at + 0x6C, "<I", size >> 32)
+        assert found(image) == expected
+
+
+@pytest.mark.parametrize(("unused", "mode"), [(5, 0o100644), (3, 0), (9, 0)])
+def test_what_a_reserved_inode_may_keep(unused: int, mode: int) -> None:
+    """A mode for the boot loader; times, of which e2fsck takes no notice."""
+    image = made("", "ext2")
+    put(image, inode_at(image, unused), "<H", mode)
+    put(image, inode_at(image, unused) + 0x10, "<I", 1_600_000_000)
+    assert verify(image) == Result()
+
+
 def test_bad_blocks_are_in_use_and_noted() -> None:
     image = made("", "ext2")
     put(image, inode_at(image, 1) + 0x28, "<I", 9000)
