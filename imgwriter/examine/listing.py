@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from imgwriter.columns import columns
-from imgwriter.errors import show
 from imgwriter.examine.browse import Browser, Found
 from imgwriter.ext4.inode_reader import InodeRecord
 from imgwriter.fat.reader import Node as FatNode
@@ -35,6 +34,7 @@ _KINDS = {
 _DEVICES = ("character device", "block device")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NANOSECOND = 10**9
+_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class Entry(NamedTuple):
@@ -133,18 +133,32 @@ def text(listing: Listing, *, long: bool, titled: bool) -> list[str]:
         long: Mode, links, owner, size and time before the name.
         titled: Whether the directory's path stands above.
     """
-    lines = [f"{show(listing.title)}:"] if titled and listing.title is not None else []
+    lines = [f"{_shown(listing.title)}:"] if titled and listing.title is not None else []
     if not long:
-        return lines + [show(entry.name) for entry in listing.entries]
+        return lines + [_shown(entry.name) for entry in listing.entries]
     return lines + columns([_row(entry) for entry in listing.entries], right=(1, 2, 3, 4))
+
+
+def _shown(name: bytes) -> str:
+    r"""Return a name as no other is shown: as in C, byte by byte, and a backslash of its own is two.
+
+    >>> _shown(b"a\nb"), _shown(rb"a\nb"), _shown(b"\x85"), _shown(b"\xc2\x85")
+    ('a\\nb', 'a\\\\nb', '\\x85', '\\xc2\\x85')
+    """
+    text = name.replace(b"\\", rb"\\").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return _ESCAPES.get(character) or "".join(f"\\x{byte:02x}" for byte in character.encode())
 
 
 def _row(entry: Entry) -> Sequence[str]:
     inode = entry.inode
     size = f"{inode.rdev[0]}, {inode.rdev[1]}" if kind_of(inode) in _DEVICES else str(entry.size)
-    name = show(entry.name)
+    name = _shown(entry.name)
     if stat.S_ISLNK(inode.mode):
-        name += f" -> {show(inode.target)}"
+        name += f" -> {_shown(inode.target)}"
     mark = "+" if any(key.startswith(b"system.posix_acl") for key in inode.xattrs) else ""
     return (
         stat.filemode(inode.mode) + mark,

@@ -90,6 +90,26 @@ def test_rows() -> None:
         f"-rw-r--r--   1      0  0      10000  {time}  g",
     ]
     assert text(only, long=False, titled=False)[:2] == [r"a\n\xff", "b"]
+
+
+def test_no_two_names_look_alike() -> None:
+    """Escapes of C, of bytes: GNU ls -b writes a backslash as two, too."""
+    shown = {
+        b"a\nb": r"a\nb",
+        rb"a\nb": r"a\\nb",
+        b"\t\r": r"\t\r",
+        b"\x85": r"\x85",
+        b"\xc2\x85": r"\xc2\x85",  # U+0085, a control character
+        rb"\x85": r"\\x85",
+        b"\x1b[2J": r"\x1b[2J",
+        b"\xe2\x80\xae": r"\xe2\x80\xae",  # U+202E turns what follows from right to left
+        "é".encode(): "é",
+    }
+    entries = {b"d": trees.directory({name: trees.symlink(name) for name in shown})}
+    (only,) = listed(b"/d", entries=entries)
+    assert text(only, long=False, titled=False) == [shown[name] for name in sorted(shown)]
+    rows = text(only, long=True, titled=False)
+    assert [row.partition("Z  ")[2] for row in rows] == [f"{shown[n]} -> {shown[n]}" for n in sorted(shown)]
     assert text(Listing(b"/", []), long=True, titled=False) == []
 
 
