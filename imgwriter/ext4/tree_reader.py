@@ -139,9 +139,14 @@ class TreeReader:
         assert entries is not None
         where = f"ext4 directory, inode {record.number}"
         found, number_of_inodes, first = self._found, self._superblock.inodes, self._superblock.first_inode
+        dots = [] if inline_data is not None else [b".", b".."]
         for content, offset in self._directory_parts(record, inline_data):
             for name, number in directory_reader.names(content, number_of_inodes, record.number, offset):
                 if name == b"." or name == b"..":
+                    if name not in dots or entries:
+                        message = f"the directory inode {record.number:,} has {show(name)!r} among its names"
+                        raise damaged(message, where, offset)
+                    dots.remove(name)
                     continue
                 inode = found.get(number)
                 if inode is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import struct
 from array import array
@@ -608,6 +609,35 @@ def test_an_entry_that_cannot_be(at: int, form: str, value: int | bytes, words: 
     assert error.value.where == "ext4 directory, inode 2"
     assert error.value.offset is not None
     assert 0 <= error.value.offset - first_block(made, 2) < 4096
+
+
+@pytest.mark.parametrize("dots", [b".", b".."])
+@pytest.mark.parametrize("features", ["^metadata_csum", "^metadata_csum,^dir_index"])
+def test_a_second_dot_would_hide_a_file(dots: bytes, features: str) -> None:
+    made = of({b"zz1": trees.file(b"x"), b"zz2": trees.file(b"y")}, features=features)
+    entry = entry_at(made, b"zz1")
+    put(made, entry + 6, "<B", len(dots))
+    put(made, entry + 8, f"<{len(dots)}s", dots)
+    with pytest.raises(
+        FormatError, match=rf"the directory inode 2 has '{re.escape(dots.decode())}' among"
+    ) as e:
+        root(made)
+    assert e.value.where == "ext4 directory, inode 2"
+
+
+@pytest.mark.parametrize("dots", [b".", b".."])
+def test_a_dot_behind_other_names_would_hide_a_file(dots: bytes) -> None:
+    """The first of its name, whose place another one has."""
+    made = of({b"dir": trees.directory({b"zz1": trees.file(b"x")})}, features="^metadata_csum")
+    directory = number_of(made, b"dir")
+    first = first_block(made, directory)
+    put(made, first + (8 if dots == b"." else 20), "<2s", b"q\0" if dots == b"." else b"qq")
+    put(made, first + (0 if dots == b"." else 12), "<I", number_of(made, b"zz1", directory))
+    entry = entry_at(made, b"zz1", directory)
+    put(made, entry + 6, "<B", len(dots))
+    put(made, entry + 8, f"<{len(dots)}s", dots)
+    with pytest.raises(FormatError, match="among its names"):
+        root(made)
 
 
 def test_a_directory_in_itself() -> None:
