@@ -3,13 +3,14 @@
 e2fsck finds one thing that the checker leaves to it: quota files whose usage is wrong, which the checker
 notes as not verified. The other way round the checker also finds what e2fsck does not look at: backups of
 superblock and descriptors that differ, copies in the resize inode, file_type of ``.`` and ``..``, flags of
-features that are off, areas of attributes without their magic number.
+features that are off.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -357,6 +358,20 @@ def test_bad_blocks_are_noted(tree: Path, tmp_path: Path) -> None:
     result = verify(path)
     assert result.findings == ()
     assert [note.found for note in result.notes] == ["3 bad blocks"]
+
+
+def test_where_attributes_might_be_is_noted(tree: Path, tmp_path: Path) -> None:
+    """e2fsck has no objection to a bit where an inode without attributes has none."""
+    path = mke2fs(tmp_path / "image", "-t ext4 -b 1024 -O ^metadata_csum", tree)
+    image = bytearray(path.read_bytes())
+    place = re.search(r"located at block (\d+), offset 0x(\w+)", debugfs.request(path, "imap /data/1"))
+    assert place
+    image[int(place[1]) * 1024 + int(place[2], 16) + 160] ^= 1
+    path.write_bytes(image)
+    e2fsck.check(path)
+    result = verify(path)
+    assert result.findings == ()
+    assert [(note.field, note.found) for note in result.notes] == [("h_magic", "0x1")]
 
 
 NOTED: dict[str, Callable[[Path], object]] = {

@@ -101,7 +101,11 @@ class Attributes:
                     Area(where, inode.offset, inode.tail[XATTR_IBODY_HEADER.size :], 0, False)
                 )
             elif magic:
-                self._find(where, "h_magic", inode.offset, f"{EXT4_XATTR_MAGIC:#x} or 0", f"{magic:#x}")
+                # Kernels and e2fsck take it that there are none, and leave what is there.
+                expected = f"{EXT4_XATTR_MAGIC:#x} or 0"
+                self._subject.remarks.note(
+                    where, "h_magic", inode.offset, expected, f"{magic:#x}", sections.ATTRIBUTES
+                )
         outside = self._of_block(inode) if inode.file_acl else []
         inline = next((a.value for a in inside if a.name_index == _SYSTEM and a.name == b"data"), None)
         self._unique(inode, inside + outside)

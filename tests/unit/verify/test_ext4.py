@@ -605,7 +605,6 @@ def test_a_name_in_another_leaf() -> None:
 # --- attributes ---
 
 IN_INODE = {
-    "h_magic": (0, "<I", 7),
     "e_name_len": (4, "<B", 200),
     "e_value_offs": (4 + 2, "<H", 200),
     "e_value_inum": (4 + 4, "<I", 12),
@@ -620,6 +619,21 @@ def test_attributes_in_an_inode(field: str) -> None:
     image = made()
     put(image, inode(image, b"acl") + 160 + at, form, value)
     assert (f"ext4 inode {number(image, b'acl')}, extended attributes", field) in found(image)
+
+
+@pytest.mark.parametrize("name", [b"acl", b"file"])
+def test_where_attributes_might_be_may_be_anything(name: bytes) -> None:
+    """Without h_magic there are none: e2fsck does not look at them, and kernels do not."""
+    image = made()
+    put(image, inode(image, name) + 160, "<I", 7)
+    result = verify(image)
+    assert result.findings == ()
+    (note,) = result.notes
+    assert (note.structure, note.field, note.found) == (
+        f"ext4 inode {number(image, name)}, extended attributes",
+        "h_magic",
+        "0x7",
+    )
 
 
 IN_BLOCK = {
