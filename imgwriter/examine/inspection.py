@@ -127,4 +127,6 @@ def _file_system(area: Area) -> Document | None:
             return {"type": area.kind, "error": str(error)}
     if area.error is not None:
         return {"type": area.kind or None, "error": str(area.error)}
-    return {"type": area.kind, "error": "it is not read"} if area.kind else None
+    if not area.kind:
+        return None
+    return {"type": area.kind, "error": f"imgwriter reads ext4, ext3, ext2 and FAT, not {area.kind}"}
