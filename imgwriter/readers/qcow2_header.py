@@ -30,7 +30,7 @@ from imgwriter.qcow2 import (
     IncompatibleFeatures,
 )
 from imgwriter.readers.hostfile import CUT_OFF, CUT_OFF_OR_DAMAGED, HostFile
-from imgwriter.units import align_up, div_ceil
+from imgwriter.units import align_up, counted, div_ceil
 
 _WHERE = "qcow2 header"
 _REFCOUNT_ORDER_V2 = 4
@@ -212,7 +212,7 @@ def _refuse_parts_elsewhere(file: HostFile, fields: Fields) -> None:
         raise _refused(f"has encryption ({cipher}); decrypt it first (qemu-img convert)", 32)
     if fields.nb_snapshots:
         raise _refused(
-            f"has {fields.nb_snapshots:,} internal snapshots; delete them (qemu-img snapshot -d),"
+            f"has {counted(fields.nb_snapshots, 'internal snapshot')}; delete them (qemu-img snapshot -d),"
             " or convert it to an image without them (qemu-img convert -O qcow2)",
             60,
         )

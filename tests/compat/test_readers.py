@@ -213,7 +213,7 @@ def test_resized_and_used_snapshots_and_bitmaps(tmp_path: Path) -> None:
     run("qemu-img", "resize", "-q", "-f", "qcow2", image, "3G")
     qemu_img.io(image, "qcow2", "write -P 0x33 2G 1M")
     run("qemu-img", "snapshot", "-c", "before", image)
-    with pytest.raises(FormatError, match="has 1 internal snapshots; delete them"):
+    with pytest.raises(FormatError, match="has 1 internal snapshot; delete them"):
         opened(image)
     qemu_img.io(image, "qcow2", "write -P 0x44 512K 1M")
     run("qemu-img", "snapshot", "-d", "before", image)
