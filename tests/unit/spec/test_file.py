@@ -143,6 +143,7 @@ def test_a_name_that_is_no_utf8_in_json(write: Any) -> None:
 REFUSED: list[tuple[str, str]] = [
     ("diskSiz = 3", "the key 'diskSiz' is unknown; do you mean 'diskSize'?"),
     ("disksize = 3", "do you mean 'disk"),
+    ("nonsense = 3", "the key 'nonsense' is unknown; leave it out"),
     ("imageSize = 3", "the key 'imageSize' is unknown; do you mean"),
     ("q = 3", "the key 'q' is unknown; leave it out"),
     ("diskSize = 3\ndisk_size = 3", "diskSize and disk_size say the same; leave one of them out"),
