@@ -181,7 +181,12 @@ def _resize(subject: Subject, inode: Record, mapping: Mapping) -> None:
     sb, find = subject.superblock, subject.remarks.find
     if inode.kind != stat.S_IFREG:
         find(inode.where, "i_mode", inode.offset, "a file", f"{inode.fields.mode:#o}", sections.SPECIAL)
-    double = little_endian(inode.fields.block)[_DIND]
+    words = little_endian(inode.fields.block)
+    double = words[_DIND]
+    for place, word in enumerate(words):
+        if word and place != _DIND:
+            expected = f"0, as it has i_block[{_DIND}] alone"
+            find(inode.where, f"i_block[{place}]", inode.offset, expected, f"{word:,}", sections.SPECIAL)
     if not subject.is_run(double, 1):
         find(
             inode.where,
@@ -194,10 +199,10 @@ def _resize(subject: Subject, inode: Record, mapping: Mapping) -> None:
         return
     clusters = subject.usage.add(EXT4_RESIZE_INO, [(double, double + 1)])
     offset = subject.device.block_offset(double)
-    expected, found = _reserved(subject), little_endian(subject.device.block(double))
+    reserved, found = _reserved(subject), little_endian(subject.device.block(double))
     backups = [group for group in groups_with_super(sb) if group]
     for place, block in enumerate(found):
-        wanted = expected.get(place, 0)
+        wanted = reserved.get(place, 0)
         if block != wanted:
             what = f"{wanted:,} at place {place:,}"
             find(_RESIZE, "double indirect block", offset, what, f"{block:,}", sections.SPECIAL)
@@ -205,7 +210,7 @@ def _resize(subject: Subject, inode: Record, mapping: Mapping) -> None:
         if block:
             _copies(subject, block, backups)
     # With bigalloc each of its blocks counts as a cluster, though they stand side by side.
-    owned = (clusters + len(expected) * (1 + len(backups))) * sb.cluster_size
+    owned = (clusters + len(reserved) * (1 + len(backups))) * sb.cluster_size
     if inode.allocated != owned:
         what = f"{owned // 512:,}, as it has blocks"
         find(inode.where, "i_blocks", inode.offset, what, f"{inode.allocated // 512:,}", sections.INODES)

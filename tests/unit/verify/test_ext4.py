@@ -716,6 +716,14 @@ def test_the_resize_inode() -> None:
         assert ("ext4 resize inode", field) in found(damaged)
 
 
+@pytest.mark.parametrize("place", [0, 12, 14])
+def test_a_resize_inode_has_a_double_indirect_block_alone(place: int) -> None:
+    """e2fsprogs, e2fsck/super.c, check_resize_inode()."""
+    image = made()
+    put(image, inode_at(image, 7) + 0x28 + 4 * place, "<I", 9000)
+    assert found(image) == {("ext4 inode 7", f"i_block[{place}]")}
+
+
 def test_what_a_resize_inode_has_to_have_is_said() -> None:
     """The copy in group 1 is a group of 8,192 blocks further (fs/ext4/resize.c, verify_reserved_gdb)."""
     image = made()
