@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 from imgwriter.errors import FormatError
 from imgwriter.examine.owners.ext4_groups import GroupOwners, Placement
-from imgwriter.examine.owners.ext4_names import Paths
+from imgwriter.examine.owners.ext4_names import Paths, is_whole
 from imgwriter.examine.owners.regions import Kind, Region, tile
 from imgwriter.ext4 import features as f
+from imgwriter.ext4.device import damaged
 from imgwriter.ext4.extent_tree import Piece
 from imgwriter.ext4.format import (
     EXT4_BAD_INO,
@@ -28,11 +29,12 @@ from imgwriter.ext4.format import (
     EXT4_INLINE_DATA_FL,
     EXT4_JOURNAL_INO,
     EXT4_RESIZE_INO,
+    EXT4_ROOT_INO,
 )
 from imgwriter.ext4.inode_reader import InodeReader, InodeRecord
 from imgwriter.ext4.map_reader import Claims, MapReader
 from imgwriter.ext4.reader import FileSystem
-from imgwriter.units import SECTOR, div_ceil
+from imgwriter.units import SECTOR, counted, div_ceil
 
 _FAST_SYMLINK_SIZE = 60
 _NOT_ZERO = re.compile(rb"[^\0]")
@@ -104,6 +106,9 @@ class Ext4Owners:
         nothing = self._region(0, 0, Kind.UNUSED)
         placements = self._groups.placements()
         found = [file for number in self._used(placements) if (file := self._file(number)) is not None]
+        misplaced = self._groups.misplaced(placements) or self._lost_root(found)
+        if misplaced is not None:
+            self.problems.append(misplaced)
         paths = self._paths(found)
         groups = self._groups
         fixed = [*groups.superblocks(), *groups.descriptors(), *groups.of_groups(placements, paths)]
@@ -168,17 +173,37 @@ class Ext4Owners:
         is_fast = record.sectors == attributes and record.size < _FAST_SYMLINK_SIZE
         return not (stat.S_ISLNK(record.mode) and is_fast)
 
+    def _lost_root(self, found: list[_File]) -> FormatError | None:
+        """Return what is said where nothing can have a path."""
+        for file in found:
+            if file.record.number == EXT4_ROOT_INO and stat.S_ISDIR(file.record.mode):
+                return None
+        where = f"ext4 inode {EXT4_ROOT_INO}"
+        return damaged(f"inode {EXT4_ROOT_INO}, the root, is no directory", where, self._start)
+
     def _paths(self, found: list[_File]) -> Mapping[int, bytes]:
         paths = Paths(self._special)
         read: set[int] = set()
         for record, _, pieces, _ in found:
-            if not stat.S_ISDIR(record.mode):
+            if not stat.S_ISDIR(record.mode) or record.flags & EXT4_INLINE_DATA_FL:
                 continue
+            whole = 0
             for block in self._stored(record, pieces):
                 if block not in read:  # a block of two directories is damage, and the first's
                     read.add(block)
-                    paths.add(record.number, self._device.block(block))
+                    content = self._device.block(block)
+                    paths.add(record.number, content)
+                    whole += is_whole(content)
+            self._note_lost(record, whole)
         return paths.resolve()
+
+    def _note_lost(self, record: InodeRecord, whole: int) -> None:
+        """Note a directory of which so many blocks alone have names that can be followed."""
+        count = div_ceil(record.size, self._sb.block_size)
+        if whole < count:
+            lost = f"in {count - whole:,} of {counted(count, 'block')}"
+            message = f"the directory inode {record.number:,} has entries that cannot be followed, {lost}"
+            self.problems.append(damaged(message, f"ext4 directory, inode {record.number}", record.offset))
 
     def _stored(self, record: InodeRecord, pieces: list[Piece]) -> Iterator[int]:
         """Yield the blocks of a directory that are in the image: what is a hole there has no names."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from imgwriter.errors import FormatError
 from imgwriter.examine.owners.regions import Kind, Region
 from imgwriter.ext4 import features as f
+from imgwriter.ext4.device import damaged
 from imgwriter.ext4.format import GROUP_DESC_32, GROUP_DESC_64, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
 from imgwriter.ext4.inode_reader import GroupReader
 from imgwriter.ext4.reader import FileSystem
@@ -116,6 +117,21 @@ class GroupOwners:
             for group in range(first, min(first + per_block, self.count)):
                 found[group] = self._placement(content, (group - first) * sb.desc_size)
         return found
+
+    def misplaced(self, placements: Mapping[int, Placement]) -> FormatError | None:
+        """Return what is said where bitmaps or tables cannot be where their descriptors say."""
+        wrong = [g for g in range(self.count) if not self._is_placed(placements.get(g))]
+        if not wrong:
+            return None
+        message = (
+            f"the descriptor of group {wrong[0]:,} has a bitmap or an inode table outside the file system"
+        )
+        if len(wrong) > 1:
+            message += f", and so have {len(wrong) - 1:,} more of {self.count:,}"
+        return damaged(message, f"ext4 group descriptor {wrong[0]}", self._start)
+
+    def _is_placed(self, placed: Placement | None) -> bool:
+        return placed is not None and all(self._sb.is_block(block) for block in placed[:3])
 
     def _placement(self, content: bytes, at: int) -> Placement:
         if self._sb.desc_size >= GROUP_DESC_64.size:

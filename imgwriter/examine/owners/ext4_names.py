@@ -37,6 +37,17 @@ def entries_of(block: bytes) -> Iterator[DirEntry]:
         at += rec_len
 
 
+def is_whole(block: bytes) -> bool:
+    """Return whether the entries of a directory's block follow each other to its end."""
+    at = 0
+    while at + ENTRY.size <= len(block):
+        _, rec_len, name_len, _ = ENTRY.unpack_from(block, at)
+        if rec_len < ENTRY.size + name_len or rec_len & 3:
+            return False
+        at += rec_len
+    return at == len(block)
+
+
 class Paths:
     """Paths by inode number, from the names that lead to them; the first name of an inode counts.
 

@@ -24,6 +24,7 @@ from imgwriter.map.svg import STRONG, draw, short_size
 from tests import trees
 from tests.compat.ext4_images import MiB, write_structures
 from tests.unit.diff.disks import ROOT, build_efi, changed, cli, opened
+from tests.unit.ext4 import images
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -257,3 +258,40 @@ def test_the_command(disk: Path, tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert cli("map", tmp_path / "missing", "--svg", tmp_path / "b") == 1
     assert cli("map", disk, "--svg", tmp_path / "no" / "b") == 1
     assert not (tmp_path / "b").exists()
+
+
+def damaged_ext4(kind: str) -> bytearray:
+    """Two groups, with blocks of 1 KiB, of which a structure is lost as debugfs would lose it."""
+    entries = {b"dir": trees.directory({b"file": trees.file(b"x" * 5000)})}
+    content = images.image(trees.inventory(entries), 12 * MiB, block_size=1024, features="^metadata_csum")
+    at, size = {
+        "sound": (0, 0),
+        "group descriptors": (2048, 1024),
+        "the root's inode": (images.inode_at(content, 2), 256),
+        "the root's block": (images.first_block(content, 2), 1024),
+        "a directory's block": (images.first_block(content, images.number_of(content, b"dir")), 1024),
+    }[kind]
+    content[at : at + size] = bytes(size)
+    return content
+
+
+NOTES = {
+    "sound": (),
+    "group descriptors": (
+        "the descriptor of group 0 has a bitmap or an inode table outside the file system,"
+        " and so have 1 more of 2",
+    ),
+    "the root's inode": ("inode 2, the root, is no directory",),
+    "the root's block": ("the directory inode 2 has entries that cannot be followed, in 1 of 1 block",),
+    "a directory's block": ("the directory inode 12 has entries that cannot be followed, in 1 of 1 block",),
+}
+
+
+@pytest.mark.parametrize("kind", NOTES)
+def test_what_is_lost_of_an_ext4_is_said(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(damaged_ext4(kind))
+    drawn = map_disk(open_disk(os.fsencode(tmp_path / "image")))
+    assert tuple(note.partition(";")[0] for note in drawn.notes) == NOTES[kind]
+    for note in NOTES[kind]:
+        assert note in draw(drawn)
+        assert note in make_page(drawn)
