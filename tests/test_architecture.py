@@ -324,8 +324,8 @@ def test_only_the_sink_writes(module: str) -> None:
     # worker: the pipes between processes. vm: files in memory.
     # examine.unpack: a tree of an image as files of the host, each made new in an open directory.
     allowed = {
-        "terminal": {"write"}, "start": {"write"}, "progress": {"write"}, "outputs": {"rmdir"}, "worker": {"write"},
-        "vm": {"write"}, "examine.unpack": {"write", "unlink"},
+        "terminal": {"write"}, "start": {"write"}, "progress": {"write"}, "outputs": {"rmdir"},
+        "worker": {"write"}, "vm": {"write"}, "examine.unpack": {"write", "unlink"},
     }  # fmt: skip
     assert _attributes(module, but_of="sink") & writing <= allowed.get(module, set())
 

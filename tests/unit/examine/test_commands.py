@@ -86,7 +86,9 @@ def test_inspect_says_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "xfs").write_bytes(b"XFSB".ljust(1 << 20, b"\0"))
     (tmp_path / "empty").write_bytes(bytes(1 << 20))
     (tmp_path / "bad").write_bytes(bytes(0x438) + b"\x53\xef".ljust(1 << 20, b"\0"))
-    assert b"the disk: xfs\n  not read  imgwriter reads ext4, ext3, ext2 and FAT, not xfs\n" in good("inspect", tmp_path / "xfs")
+    assert b"the disk: xfs\n  not read  imgwriter reads ext4, ext3, ext2 and FAT, not xfs\n" in good(
+        "inspect", tmp_path / "xfs"
+    )
     assert good("inspect", tmp_path / "empty").decode().splitlines()[1:] == [
         "the file has 1 MiB, 1 MiB allocated"
     ]
