@@ -122,7 +122,10 @@ def _differences(
 
 
 def _shown(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
+    """Return a field's value on one line: of bytes in hexadecimal, of several words each."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return " and ".join(map(_shown, value)) if isinstance(value, list) else str(value)
 
 
 def _descriptors_agree(subject: Subject, nth: int, primary: bytes, group: int, block: int) -> bool:

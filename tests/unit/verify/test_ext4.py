@@ -224,6 +224,15 @@ def test_backups_of_the_superblock(field: str, at: int, form: str) -> None:
     assert ("ext4 backup superblock, group 1", field) in found(image)
 
 
+def test_a_field_of_two_words_is_shown_on_one_line() -> None:
+    """s_backup_bgs, at 0x24C."""
+    image = made()
+    put(image, GROUP_1 + 0x24C, "<II", 1, 0)
+    (finding,) = verify(image).findings
+    assert (finding.field, finding.found) == ("s_backup_bgs", "1 and 0")
+    assert finding.expected == "0 and 0, as in the primary"
+
+
 def test_features_of_a_backup() -> None:
     image = made()
     put(image, GROUP_1 + 0x5C, "<I", get(image, GROUP_1 + 0x5C, "<I") ^ 0x10)
