@@ -80,8 +80,7 @@ def _label(entry: ShortEntry, cluster: int) -> Iterator[Flaw]:
         yield Flaw("DIR_FileSize", "0 for a label", f"{entry.file_size:,}", ATTRIBUTES)
     if any(byte < 0x20 for byte in entry.name):
         yield Flaw("DIR_Name", "bytes that a label may have", f"{entry.name!r}", NAMES)
-    elif entry.name != entry.name.upper():
-        yield Flaw("DIR_Name", "upper case", f"{entry.name!r}", NAMES, damage=False)
+    # mkfs.fat and kernels take a label in lower case, which the specification leaves open; so does fsck.fat.
 
 
 def _dates(entry: ShortEntry) -> Iterator[Flaw]:

@@ -12,6 +12,7 @@ from imgwriter.extent import Bytes, Volume, extent
 from imgwriter.filedata import Amount
 from imgwriter.units import MiB
 from imgwriter.verify.fat import verify_fat
+from imgwriter.verify.values import Result
 from tests.unit.verify.volumes import LONG_SHORT, FatVolume, said
 
 Damage: TypeAlias = Callable[[FatVolume], object]
@@ -430,6 +431,15 @@ def test_a_second_label_and_one_elsewhere_are_named() -> None:
     at = volume.cluster(volume.first(b"SUB        ")) + 3 * 32
     findings = volume.put("<32s", at, entry).verify().findings
     assert said(findings) == {("FAT entry /SUB/OTHER", "DIR_Attr")}
+
+
+@pytest.mark.parametrize("bits", [12, 16, 32])
+def test_a_label_may_be_in_lower_case(bits: int) -> None:
+    """mkfs.fat writes one as it is given, and fsck.fat says nothing."""
+    volume = FatVolume(bits)
+    assert volume.image.count(b"LABEL      ") == (3 if bits == 32 else 2)
+    volume.image = volume.image.replace(b"LABEL      ", b"nixos      ")
+    assert volume.verify() == Result()
 
 
 def test_labels_that_differ_are_named() -> None:
