@@ -63,7 +63,7 @@ def _ext4(file_system: ext4_reader.FileSystem) -> Document:
     free = blocks("s_free_blocks_count")
     recovery = file_system.recovery
     return {
-        "type": _ext_type(sb.features),
+        "type": ext_type(sb.features),
         "label": sb.label.decode("utf-8", "backslashreplace") or None,
         "uuid": str(UUID(bytes=sb.uuid)),
         "size": sb.size,
@@ -92,7 +92,7 @@ def _ext4(file_system: ext4_reader.FileSystem) -> Document:
     }
 
 
-def _ext_type(features: f.Features) -> str:
+def ext_type(features: f.Features) -> str:
     """Return which of the three it is, as libblkid tells them apart."""
     more = features.incompat & ~_OF_EXT3.incompat or features.ro_compat & ~_OF_EXT3.ro_compat
     if more:

@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from imgwriter.errors import FormatError, SpecError
+from imgwriter.examine.file_systems import ext_type
 from imgwriter.examine.opening import EXT4, FAT, Area, OpenedDisk, open_disk, with_table
+from imgwriter.ext4.reader import FileSystem as Ext4
 from imgwriter.filedata import Amount
 from imgwriter.findings import Finding
 from imgwriter.readers import READERS
@@ -31,13 +33,16 @@ from imgwriter.window import Window
 
 Check: TypeAlias = Callable[[], Result]
 
+_ANYTHING = "anything; of file systems, ext4, ext3, ext2 and FAT are verified"
+"""What is expected of an area in a note: that it was not looked into is no complaint about the image."""
+
 
 class Layer(NamedTuple):
     """One layer, and what is said about it.
 
     Attributes:
         name: "container", "partition table", "partition 2", or "the disk" for a file system without a table.
-        kind: Such as "qcow2", "gpt", "fat", "ext4"; empty where nothing is known.
+        kind: Such as "qcow2", "gpt", "fat", "ext4", "ext3"; empty where nothing is known.
         result: Findings and notes.
     """
 
@@ -121,7 +126,7 @@ def verify_image(
         area = disk.area(partition)
         layer = _area(disk, area, progress)
         # A file system that is not known, or of which nothing is there, does not say that itself.
-        if finding is not None and layer.kind not in (EXT4, FAT) and disk.lacks(area):
+        if finding is not None and _kind(disk, area) not in (EXT4, FAT) and disk.lacks(area):
             layer = layer._replace(result=Result((finding,), layer.result.notes))
         layers.append(layer)
     return Report(path, chosen, disk.image.volume.size, tuple(layers))
@@ -158,7 +163,7 @@ def _area(disk: OpenedDisk, area: Area, progress: Progress | None, *, known_cut:
     """
     volume, start, size = disk.image.volume, area.start, area.size
     known = known_cut and disk.lacks(area)
-    kind = area.kind or _lost(disk, area)
+    kind = _kind(disk, area)
     if kind == EXT4:
         told = _share_of(size, progress)
         result = guarded(area.name, lambda: verify_ext4(volume, start, size, told, known_cut=known))
@@ -170,7 +175,13 @@ def _area(disk: OpenedDisk, area: Area, progress: Progress | None, *, known_cut:
         )
     else:
         result = Result(notes=tuple(_not_verified(area, kind)))
-    return Layer(area.name, kind, result)
+    fs = area.file_system
+    return Layer(area.name, ext_type(fs.superblock.features) if isinstance(fs, Ext4) else kind, result)
+
+
+def _kind(disk: OpenedDisk, area: Area) -> str:
+    """Return what an area holds, or seems to; "ext4" for ext3 and ext2 too."""
+    return area.kind or _lost(disk, area)
 
 
 def _share_of(size: int, progress: Progress | None) -> Callable[[int, int], None] | None:
@@ -195,8 +206,8 @@ def _lost(disk: OpenedDisk, area: Area) -> str:
 
 def _not_verified(area: Area, kind: str) -> Iterator[Finding]:
     if kind:
-        yield Finding(kind, "", area.start, "ext4, ext3, ext2 or FAT", f"{kind}, which is not verified", "")
+        yield Finding(kind, "", area.start, _ANYTHING, f"{kind}, which is not verified", "")
     elif area.error is not None:
         yield Finding(area.name, "", area.start, "a place on the disk", str(area.error), "")
     elif area.partition is None or area.partition.type != BIOS_BOOT:
-        yield Finding(area.name, "", area.start, "a file system", "none that is known here", "")
+        yield Finding(area.name, "", area.start, _ANYTHING, "no file system that is known", "")

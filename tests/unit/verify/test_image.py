@@ -36,13 +36,14 @@ def images(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
     folder = tmp_path_factory.mktemp("images")
     made: dict[str, bytes] = {}
 
-    def image(kind: str) -> bytes:
-        if kind not in made:
-            options = ["--partition-table", kind, "--disk-size", "32MiB"]
+    def image(kind: str, fs_type: str = "ext4") -> bytes:
+        name = f"{kind}-{fs_type}"
+        if name not in made:
+            options = ["--partition-table", kind, "--disk-size", "32MiB", "--fs-type", fs_type]
             if kind in ("efi", "hybrid"):
                 options += ["--boot-end", "10MiB"]
-            made[kind] = build(tree, folder / kind, *options).read_bytes()
-        return made[kind]
+            made[name] = build(tree, folder / name, *options).read_bytes()
+        return made[name]
 
     return image
 
@@ -241,6 +242,25 @@ def test_what_is_not_read_is_a_note(images: Callable[..., bytes], tmp_path: Path
     result = verified(tmp_path / "image", image)
     assert layers(result)[-1] == ("partition 2", "xfs")
     assert [n.found for n in result.layers[-1].result.notes] == ["xfs, which is not verified"]
+
+
+@pytest.mark.parametrize("begin", [b"", bytes(0xFF6) + b"SWAPSPACE2"])
+def test_that_nothing_is_known_of_an_area_is_no_complaint(
+    images: Callable[..., bytes], begin: bytes, tmp_path: Path
+) -> None:
+    image = bytearray(images("efi"))
+    image[10 * MiB : 12 * MiB] = begin.ljust(2 * MiB, b"\0")
+    result = verified(tmp_path / "image", image)
+    (note,) = result.layers[-1].result.notes
+    assert note.expected == "anything; of file systems, ext4, ext3, ext2 and FAT are verified"
+    assert note.found == ("swap, which is not verified" if begin else "no file system that is known")
+
+
+@pytest.mark.parametrize("fs_type", ["ext4", "ext3", "ext2"])
+def test_which_of_the_three_it_is(images: Callable[..., bytes], fs_type: str, tmp_path: Path) -> None:
+    result = verified(tmp_path / "image", images("none", fs_type))
+    assert layers(result)[-1] == ("the disk", fs_type)
+    assert f"the disk ({fs_type})" in report.text(result)
 
 
 # A disk of which the end is missing
