@@ -76,4 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
         for path, make in ((arguments.svg, draw), (arguments.html, make_page)):
             if path is not None:
                 write_picture(STANDARD_OUTPUT if path == "-" else os.fsencode(path), make(drawn))
+    for note in drawn.notes:  # who only keeps the picture should know what it lacks
+        complain(f"note: {note}")
     return exit_status.DONE

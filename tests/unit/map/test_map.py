@@ -137,6 +137,18 @@ def test_hostile_names(tmp_path: Path, name: bytes, text: str) -> None:
     assert page.count("<script") == 2
 
 
+def test_the_command_says_what_the_picture_notes(
+    disk: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """s_log_block_size at 0x18: the file system cannot be followed."""
+    assert cli("map", disk, "--svg", tmp_path / "a.svg") == 0
+    assert capfd.readouterr().err == ""
+    broken = changed(disk, tmp_path / "b", (ROOT + 1024 + 0x18, b"\xff"))
+    assert cli("map", broken, "--svg", tmp_path / "b.svg") == 0
+    said = capfd.readouterr().err
+    assert said.startswith("imgwriter: note: ") and "s_log_block_size" in said
+
+
 def test_damage_is_a_note(disk: Path, tmp_path: Path) -> None:
     broken = changed(disk, tmp_path / "b", (ROOT + 1024 + 0x18, b"\xff"))
     drawn = map_disk(opened(broken))
