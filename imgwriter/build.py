@@ -160,7 +160,7 @@ def write_image(plan: ImagePlan, progress: Progress | None = None, started: floa
     ):
         opened = dict(zip(targets, descriptors, strict=True))
         written = _write_content(plan, content, opened.get(outputs.IMAGE), tell)
-        checksum = _write_sidecars(plan, volume, content, written, opened)
+        checksum = _write_sidecars(plan, volume, content, written, targets, opened)
     sidecars = {what: target for what, target in targets.items() if what != outputs.IMAGE}
     seconds = time.monotonic() - started
     return Result(plan, volume, path, written.size, written.allocated, checksum, sidecars, seconds)
@@ -183,6 +183,7 @@ def _write_sidecars(
     disk_volume: Volume,
     content: Volume | Deferred,
     written: sink.Written,
+    targets: Mapping[str, bytes],
     opened: Mapping[str, int],
 ) -> str | None:
     """Write the files that go with the image; return its checksum where it was asked for."""
@@ -194,7 +195,7 @@ def _write_sidecars(
     if "sha256" in opened:
         runs = encoder.runs(content, written.size)
         texts["sha256"] = sidecar.sha256(written.size, runs, path, image)
-    names = {what: os.fsdecode(target) for what, target in outputs.targets(plan).items()}
+    names = {what: os.fsdecode(target) for what, target in targets.items()}
     for what, text in texts.items():
         sink.write_bytes_to(opened[what], os.fsencode(text), name=names[what])
     variables = outputs.firmware_variables(plan)

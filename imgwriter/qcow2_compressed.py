@@ -22,6 +22,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import chain
 
 from imgwriter.compression import Codec
@@ -95,9 +96,8 @@ class Compressed:
         check_reach(largest.file_size, options)
         self.jobs = list(_jobs(volume.extents, options.cluster_size))
         self.weights: Sequence[Amount] = [amount(job) for job in self.jobs]
-        # New ones for each job would be new pages each time, which cost as much as reading into them.
+        # A new one for each job would be new pages each time, which cost as much as reading into them.
         self._buffer = bytearray()
-        self._compressor: Callable[[memoryview], Buffer] | None = None
 
     def make(self, job: int) -> Made:
         """Read one job and compress its clusters: to nothing if all is zero, to less than a cluster, or not.
@@ -109,8 +109,6 @@ class Compressed:
         content = self._content(self.jobs[job])
         # A bytearray on the left compares by memcmp; a memoryview there goes item by item.
         zeros = bytearray(size)
-        if self._compressor is None:  # made where it is used: codecs take a while to import
-            self._compressor = self._new_compressor()
         compress = self._compressor
         lengths = array("Q")
         buffers: list[Buffer] = []
@@ -124,8 +122,9 @@ class Compressed:
             buffers.append(stored)
         return Made(lengths, buffers)
 
-    def _new_compressor(self) -> Callable[[memoryview], Buffer]:
-        """Return what turns a cluster into what is stored: a shorter one, or all of it."""
+    @cached_property
+    def _compressor(self) -> Callable[[memoryview], Buffer]:
+        """What turns a cluster into what is stored: a shorter one, or all of it; one for each process."""
         if self.codec is None:
             return lambda cluster: cluster
         size = self.options.cluster_size

@@ -13,6 +13,7 @@ from imgwriter.commands.parser import (
     output_format,
     positive,
     typed,
+    words,
 )
 from imgwriter.units import parse_size
 from imgwriter.values import (
@@ -90,14 +91,12 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--holes",
-        type=one_of("keep", "fill", "detect"),
-        metavar="keep|fill|detect",
+        **words("keep", "fill", "detect"),
         help="holes of files: the source's, none, or every block of zeros (default keep)",
     )
     add(
         "--hard-links",
-        type=one_of("error", "break"),
-        metavar="error|break",
+        **words("error", "break"),
         help="a file of more than 65,000 names: refuse it, or make several of it (default error)",
     )
     add_time(add)
@@ -144,8 +143,7 @@ def _add_nixos(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--root-variant",
-        type=one_of("prepare-root", "install"),
-        metavar="prepare-root|install",
+        **words("prepare-root", "install"),
         help="prepare the root as nixos-prepare-root (default) or as today's nixos-install",
     )
     add(
@@ -215,16 +213,10 @@ def _add_guest(parser: argparse.ArgumentParser) -> None:
     add("--vm-timeout", type=float, metavar="SECONDS", help="how long it may take (default 600)")
     add(
         "--accel",
-        type=one_of("tcg", "kvm", "auto"),
-        metavar="tcg|kvm|auto",
+        **words("tcg", "kvm", "auto"),
         help="software (default), KVM, or KVM where a guest boots with it",
     )
-    add(
-        "--qemu-sandbox",
-        type=one_of("on", "off"),
-        metavar="on|off",
-        help="let QEMU give up system calls (default on)",
-    )
+    add("--qemu-sandbox", **words("on", "off"), help="let QEMU give up system calls (default on)")
     add("--mem-size", type=typed(positive), metavar="MIB", help="its memory (default 1024)")
     add(
         "--touch-efi-vars",
@@ -245,8 +237,7 @@ def _add_disk(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--compat",
-        type=one_of("seed", "nixpkgs"),
-        metavar="seed|nixpkgs",
+        **words("seed", "nixpkgs"),
         help="nixpkgs: current nixpkgs' exact boundaries and identifiers",
     )
     add(
@@ -269,11 +260,10 @@ def _add_disk(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--size-formula",
-        type=one_of("closed", "nixpkgs"),
-        metavar="closed|nixpkgs",
+        **words("closed", "nixpkgs"),
         help="the smallest disk (default), or as large as current nixpkgs makes it",
     )
-    add("--sector-size", type=one_of(512, 4096), metavar="512|4096", help="bytes in a sector (default 512)")
+    add("--sector-size", **words(512, 4096), help="bytes in a sector (default 512)")
 
 
 def _add_file_system(parser: argparse.ArgumentParser) -> None:
@@ -285,12 +275,7 @@ def _add_file_system(parser: argparse.ArgumentParser) -> None:
         help="ext4 (default); ext3, ext2 and vfat only with --partition-table none",
     )
     add("--label", help="its label (default nixos)")
-    add(
-        "--block-size",
-        type=one_of(1024, 2048, 4096),
-        metavar="1024|2048|4096",
-        help="bytes in a block (default 4096)",
-    )
+    add("--block-size", **words(1024, 2048, 4096), help="bytes in a block (default 4096)")
     add(
         "--features",
         metavar="LIST",
@@ -329,12 +314,7 @@ def _add_boot(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE:TARGET",
         help="a path for the other boot partition, of legacy+boot and efixbootldr",
     )
-    add(
-        "--fat-type",
-        type=one_of(12, 16, 32),
-        metavar="12|16|32",
-        help="FAT width (default 32, less where too small for it)",
-    )
+    add("--fat-type", **words(12, 16, 32), help="FAT width (default 32, less where too small for it)")
 
 
 def _add_identifiers(parser: argparse.ArgumentParser) -> None:

@@ -146,6 +146,11 @@ def one_of(*words: T, explain: Callable[[str], object] | None = None) -> Callabl
     return typed(choose)
 
 
+def words(*allowed: str | int) -> dict[str, Any]:
+    """Return what makes an option one of the words: keywords of add_argument, which show them in its help."""
+    return {"type": one_of(*allowed), "metavar": "|".join(map(str, allowed))}
+
+
 def positive(text: str) -> int:
     """Return a number that is 1 or more.
 
@@ -196,36 +201,16 @@ def add_container(add: Callable[..., argparse.Action]) -> None:
         metavar="SIZE",
         help="of a qcow2: 512 B to 2 MiB, a power of two (default 64 KiB)",
     )
-    add(
-        "--qcow2-compat",
-        type=one_of("1.1", "0.10"),
-        metavar="1.1|0.10",
-        help="qcow2 of version 3 (default) or 2",
-    )
-    add(
-        "--compression",
-        type=one_of("zlib", "zstd"),
-        metavar="zlib|zstd",
-        help="of qcow2-compressed (default zlib)",
-    )
+    add("--qcow2-compat", **words("1.1", "0.10"), help="qcow2 of version 3 (default) or 2")
+    add("--compression", **words("zlib", "zstd"), help="of qcow2-compressed (default zlib)")
     add("--compression-level", type=int, metavar="N", help="its level (default: the best bargain)")
-    add(
-        "--vhd-subformat",
-        type=one_of("dynamic", "fixed"),
-        metavar="dynamic|fixed",
-        help="of a vpc (default dynamic)",
-    )
+    add("--vhd-subformat", **words("dynamic", "fixed"), help="of a vpc (default dynamic)")
     add(
         "--force-size",
         action=argparse.BooleanOptionalAction,
         help="a vpc of exactly the size, in whole MiB as Azure wants it (default: as CHS rounds it up)",
     )
-    add(
-        "--vdi-subformat",
-        type=one_of("dynamic", "static"),
-        metavar="dynamic|static",
-        help="of a vdi (default dynamic)",
-    )
+    add("--vdi-subformat", **words("dynamic", "static"), help="of a vdi (default dynamic)")
 
 
 def container_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -241,13 +241,10 @@ def test_xor_and_runs() -> None:
 
 def raw_disk(path: Path, size: int, *pieces: tuple[int, bytes]) -> Path:
     """Make a disk without a table: a magic of a file system that is not read, or of none."""
-    path.touch()
-    os.truncate(path, size)
-    with path.open("r+b") as file:
-        for at, content in pieces:
-            file.seek(at)
-            file.write(content)
-    return path
+    empty = path.with_suffix(".empty")
+    empty.touch()
+    os.truncate(empty, size)
+    return changed(empty, path, *pieces)
 
 
 XFS = (0, b"XFSB")
