@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
     Attributes:
         seconds, worst: Of processor time: of the campaign with what makes the inputs, and of the worst input.
         at_once: Bytes that the process grew by during the input that took the most.
-        memory: Bytes that the process grew by at most, with what the fuzzer keeps.
+        memory: Bytes between the least and the most that the process had, with what the fuzzer keeps.
         crashes: File of an input for each place that raised.
     """
 
@@ -83,7 +83,7 @@ class Tally:
         self._folder = crashes
         self._crashes: dict[str, str] = {}
         self._worst, self._at_once = 0.0, 0
-        self._first = self._most = _resident()
+        self._least = self._most = _resident()
         self._started = time.process_time()
 
     def run(self, data: bytes) -> bool:
@@ -104,7 +104,7 @@ class Tally:
             raise
         spent, grown = time.process_time() - begun, _peak() - resident
         self._worst, self._at_once = max(self._worst, spent), max(self._at_once, grown)
-        self._most = max(self._most, resident + grown)
+        self._least, self._most = min(self._least, resident), max(self._most, resident + grown)
         if spent > MOST_SECONDS or grown > MOST_MEMORY:
             excess = TooMuch(f"{spent:.2f} s, {grown / MiB:.1f} MiB")
             self._keep(data, excess)
@@ -114,7 +114,7 @@ class Tally:
 
     def outcome(self) -> Outcome:
         """Return how the reader has fared so far."""
-        seconds, memory = time.process_time() - self._started, self._most - self._first
+        seconds, memory = time.process_time() - self._started, self._most - self._least
         return Outcome(
             self.target,
             self.inputs,

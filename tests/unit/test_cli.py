@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 
 from imgwriter import cli
 from imgwriter.errors import PlanInvariantError
+from tests.terminal import run_on_terminal
 
 COMMAND = [sys.executable, "-m", "imgwriter"]
 
@@ -157,23 +157,8 @@ def test_a_build_without_a_terminal_imports_no_rich(words: list[str]) -> None:
 
 
 def test_a_terminal_shows_progress(words: list[str]) -> None:
-    leader, follower = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen(
-        [*COMMAND, *words], stdout=subprocess.DEVNULL, stderr=follower, env=environment
-    )
-    os.close(follower)
-    seen = b""
-    while True:
-        try:
-            piece = os.read(leader, 65536)
-        except OSError:  # EIO: the other side is closed
-            break
-        if not piece:
-            break
-        seen += piece
-    os.close(leader)
-    assert process.wait() == 0
+    status, seen = run_on_terminal([*COMMAND, *words])
+    assert status == 0
     assert re.search(rb"([1-9]\d*) of \1 files?\b", seen), "those with content, at the end"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from imgwriter import Content, ImageSpec, build_image
+from tests.terminal import run_on_terminal
 
 COMMAND = [sys.executable, "-m", "imgwriter"]
 
@@ -252,13 +253,8 @@ os._exit(cli.main(["extract", {str(image)!r}, "--output", {str(tmp_path / "out")
 
 
 def test_progress_on_a_terminal(image: Path, tmp_path: Path) -> None:
-    leader, follower = pty.openpty()
-    command = [*COMMAND, "extract", str(image), "--output", str(tmp_path / "out")]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=follower)
-    os.close(follower)
-    with os.fdopen(leader, "rb", buffering=0) as terminal:
-        said = terminal.read(1 << 16)
-    assert done.returncode == 0 and b"extracting, 2 of 2 files" in said
+    status, seen = run_on_terminal([*COMMAND, "extract", str(image), "--output", str(tmp_path / "out")])
+    assert status == 0 and b"extracting, 2 of 2 files" in seen
 
 
 # --- refusals ---
