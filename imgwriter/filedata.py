@@ -276,8 +276,14 @@ class Concatenated:
         yield from _zeros(stop - position)
 
 
-Part: TypeAlias = tuple[int, Data, object]
-"""One piece of a :class:`Packed`: (offset, all of a Data, label). A plain tuple: there is one a file."""
+Part: TypeAlias = tuple[int, int, Data, object]
+"""One piece of a :class:`Packed`: (offset, length, all of a Data, label). A plain tuple: there is one a file,
+and to ask a Data for its length costs more than to have it."""
+
+
+def part(offset: int, data: Data, label: object) -> Part:
+    """Return the part that holds all of ``data`` at ``offset``."""
+    return offset, len(data), data, label
 
 
 class Packed:
@@ -302,24 +308,24 @@ class Packed:
         return self.length
 
     def __str__(self) -> str:
-        return f"{len(self.parts):,} pieces, {self.parts[0][2]} to {self.parts[-1][2]}"
+        return f"{len(self.parts):,} pieces, {self.parts[0][3]} to {self.parts[-1][3]}"
 
     def read_into(self, view: memoryview) -> None:
         """Fill ``view`` (``len(view) == len(self)``), whatever it held before."""
         base = self.start
         position = 0
-        for offset, data, _ in self.parts:
+        for offset, length, data, _ in self.parts:
             low = offset - base
             gap = low - position
             if gap > len(_ZEROS):
                 clear(view, position, low)
             elif gap:
                 view[position:low] = _ZEROS[:gap]
-            position = low + len(data)
+            position = low + length
             if isinstance(data, FILE_BACKED):
                 data.read_into(view[low:position])
             else:
-                view[low:position] = b"".join(data.chunks(0, len(data)))
+                view[low:position] = b"".join(data.chunks(0, length))
         clear(view, position, self.length)
 
     def chunks(self, start: int, stop: int) -> Iterator[Buffer]:
@@ -346,15 +352,15 @@ def pack(parts: Iterable[Part], alignment: int) -> Iterator[Extent]:
     """
     batch: list[Part] = []
     start = end = 0
-    for part in parts:
-        offset = part[0]
-        part_end = offset + len(part[1])
+    for piece in parts:
+        offset = piece[0]
+        part_end = offset + piece[1]
         if batch and (offset - end >= alignment or part_end - start > CHUNK):
             yield _packed(batch, start, end)
             batch = []
         if not batch:
             start = offset
-        batch.append(part)
+        batch.append(piece)
         end = part_end
     if batch:
         yield _packed(batch, start, end)
@@ -362,7 +368,8 @@ def pack(parts: Iterable[Part], alignment: int) -> Iterator[Extent]:
 
 def _packed(parts: list[Part], start: int, end: int) -> Extent:
     if len(parts) == 1:
-        return Extent(start, end - start, parts[0][1], 0, parts[0][2])
+        _, length, data, label = parts[0]
+        return Extent(start, length, data, 0, label)
     packed = Packed(start, end - start, parts)
     return Extent(start, end - start, packed, 0, packed)
 
@@ -382,7 +389,7 @@ def amount(extents: Iterable[Extent]) -> Amount:
 def files_ended(e: Extent) -> int:
     """Return how many files have their last byte in the extent."""
     if isinstance(e.data, Packed):
-        return sum(isinstance(data, _FILE_DATA) for _, data, _ in e.data.parts)
+        return sum(isinstance(data, _FILE_DATA) for _, _, data, _ in e.data.parts)
     return int(isinstance(e.data, _FILE_DATA) and e.data_start + e.length == len(e.data))
 
 
@@ -408,24 +415,24 @@ def cut(extents: Iterable[Extent], step: int) -> Iterator[Extent]:
 def _cut_packed(e: Extent, data: Packed, step: int) -> Iterator[Extent]:
     shift = e.start - data.start
     batch: list[Part] = []
-    for part in data.parts:
-        start = part[0] + shift
-        end = start + len(part[1])
+    for piece in data.parts:
+        start = piece[0] + shift
+        end = start + piece[1]
         crosses = start // step != (end - 1) // step
         if batch and (crosses or (batch[0][0] + shift) // step != start // step):
             yield _gathered(batch, shift)
             batch = []
         if crosses:
-            yield from _cut_plain(Extent(start, end - start, part[1], 0, part[2]), step)
+            yield from _cut_plain(Extent(start, piece[1], piece[2], 0, piece[3]), step)
         else:
-            batch.append(part)
+            batch.append(piece)
     if batch:
         yield _gathered(batch, shift)
 
 
 def _gathered(parts: list[Part], shift: int) -> Extent:
     last = parts[-1]
-    whole = _packed(parts, parts[0][0], last[0] + len(last[1]))
+    whole = _packed(parts, parts[0][0], last[0] + last[1])
     return whole._replace(start=whole.start + shift)
 
 

@@ -168,9 +168,9 @@ def _entries(extents: Iterable[Extent]) -> Iterator[dict[str, int | str]]:
             yield _entry(e.start, e.length, e.data_start, e.label)
             continue
         shift = e.start - e.data_start - e.data.start
-        for offset, data, label in e.data.parts:
+        for offset, length, _, label in e.data.parts:
             start = max(offset + shift, e.start)
-            end = min(offset + len(data) + shift, e.end)
+            end = min(offset + length + shift, e.end)
             if start < end:
                 yield _entry(start, end - start, start - shift - offset, label)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from imgwriter import progress
-from imgwriter.collection import collection_paused
+from imgwriter.collection import collection_paused, keep
 from imgwriter.commands.build_options import add_options
 from imgwriter.errors import SpecError
 from imgwriter.terminal import complain, refuse_terminal, reported
@@ -146,6 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
                 complain(f"warning: {warning}")
             with progress.bar("writing", quiet=arguments.quiet) as show_progress:
                 result = write_image(plan, show_progress, started)
+        keep(plan, result)
         return reported(
             arguments,
             report.text(plan, result),

@@ -108,11 +108,12 @@ class _Planner:
                 self._place_runs(inode, inode.data, sparse, path)
 
     def _place(self, data: Data, label: object) -> None:
-        if len(data) < PACK_LIMIT:
-            self.parts.append((self.position, data, label))
+        length = len(data)
+        if length < PACK_LIMIT:
+            self.parts.append((self.position, length, data, label))
         else:
-            self.large.append(Extent(self.position, len(data), data, 0, label))
-        self.position += align_up(len(data), BLOCK)
+            self.large.append(Extent(self.position, length, data, 0, label))
+        self.position += align_up(length, BLOCK)
 
     def _place_runs(self, inode: Inode, data: Data, sparse: Sparse, label: object) -> None:
         """Place the runs of a file; where the archive's blocks begin before one, or end after, are zeros."""

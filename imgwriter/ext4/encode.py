@@ -31,7 +31,7 @@ from imgwriter.ext4.resize_inode import plan_resize_inode
 from imgwriter.ext4.superblock import SuperblockEncoder
 from imgwriter.ext4.xattr import finish_block
 from imgwriter.extent import CHUNK, Buffer, Bytes, Data, Extent, Generated, Volume, extent
-from imgwriter.filedata import PACK_LIMIT, Part, pack
+from imgwriter.filedata import PACK_LIMIT, Part, pack, part
 from imgwriter.tree.inventory import Inode
 from imgwriter.units import align_up
 
@@ -148,7 +148,7 @@ class _Encoder:
             label = _DirectoryLabel(self.demand.inodes[position])
             start = self.allocation.starts[position]
             if start:
-                parts.append((start * size, data, label))
+                parts.append(part(start * size, data, label))
                 continue
             for logical, at, count in self.allocation.mapped[position].pieces:
                 yield Extent(at * size, count * size, data, logical * size, label)
@@ -167,9 +167,9 @@ class _Encoder:
                 data = inode.data
                 if data is None:
                     if inode.entries is None:
-                        small.append((start * size, Bytes(inode.target), inode))
+                        small.append((start * size, len(inode.target), Bytes(inode.target), inode))
                 elif inode.size <= PACK_LIMIT:
-                    small.append((start * size, data, inode))
+                    small.append((start * size, inode.size, data, inode))
                 else:
                     yield Extent(start * size, inode.size, data, 0, inode)
             elif position in mapped and inode.entries is None:

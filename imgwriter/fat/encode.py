@@ -40,7 +40,7 @@ from imgwriter.fat.structures import (
     fsinfo_sector,
     stamp,
 )
-from imgwriter.filedata import PACK_LIMIT, Part, pack
+from imgwriter.filedata import PACK_LIMIT, Part, pack, part
 from imgwriter.tree.inventory import Inode
 from imgwriter.units import div_ceil
 
@@ -229,7 +229,7 @@ def _directory_parts(
             for inode, start in zip(directory.inodes, allocation.files[number], strict=True)
         ]
         data = head + b"".join(map(_entry, directory.names, directory.inodes, starts))
-        yield (offset, Bytes(data), DirectoryLabel(directory.inode))
+        yield part(offset, Bytes(data), DirectoryLabel(directory.inode))
 
 
 def _dots(number: int, directory: Directory, clusters: Sequence[int], times: Sequence[Stamp]) -> bytes:
@@ -258,7 +258,7 @@ def _files(content: Content, geometry: Geometry, allocation: Allocation) -> Iter
             offset = geometry.cluster_offset(start)
             label = FileLabel(directory.inode, name)
             if inode.runs is None and inode.size <= PACK_LIMIT:
-                small.append((offset, inode.data, label))
+                small.append((offset, inode.size, inode.data, label))
                 continue
             for low, high in inode.data_runs():
                 yield Extent(offset + low, high - low, inode.data, low, label)

@@ -20,7 +20,7 @@ from functools import partial
 
 from imgwriter.deferred import Deferred, Made, Placer
 from imgwriter.errors import PlanInvariantError
-from imgwriter.extent import Buffer
+from imgwriter.extent import Buffer, Volume
 from imgwriter.filedata import Amount
 from imgwriter.sink.pool import write_extents
 from imgwriter.sink.tally import Progress, Tally
@@ -61,10 +61,9 @@ def write_deferred(
     tally = Tally(progress)
     placed = _Placed(deferred)
     if workers == 1 or len(deferred.weights) < 2 or not may_fork():
-        _alone(fd, deferred, name, placed, tally)
+        rest = _alone(fd, deferred, name, placed, tally)
     else:
-        _together(fd, deferred, name, placed, tally, workers)
-    rest = deferred.finish(placed.lengths, placed.offsets)
+        rest = _together(fd, deferred, name, placed, tally, workers)
     set_size(fd, rest.size, name)
     write_extents(fd, rest, name, None, 1)
     tally.report()
@@ -96,7 +95,7 @@ class _Placed:
         return range(first, self.count)
 
 
-def _alone(fd: int, deferred: Deferred, name: str, placed: _Placed, tally: Tally) -> None:
+def _alone(fd: int, deferred: Deferred, name: str, placed: _Placed, tally: Tally) -> Volume:
     target = Target(fd, name)
     try:
         for job, weight in enumerate(deferred.weights):
@@ -106,9 +105,10 @@ def _alone(fd: int, deferred: Deferred, name: str, placed: _Placed, tally: Tally
             tally.add(*weight)
     finally:
         target.close()
+    return deferred.finish(placed.lengths, placed.offsets)
 
 
-def _together(fd: int, deferred: Deferred, name: str, placed: _Placed, tally: Tally, workers: int) -> None:
+def _together(fd: int, deferred: Deferred, name: str, placed: _Placed, tally: Tally, workers: int) -> Volume:
     todo = len(deferred.weights)
     works = [partial(_work, fd, deferred, name)] * min(workers, todo)
     with forked(works, name) as helpers:
@@ -141,9 +141,12 @@ def _together(fd: int, deferred: Deferred, name: str, placed: _Placed, tally: Ta
             tally.add(0, 0)
         for helper in helpers:
             helper.dismiss()
+        # While they write what was placed last.
+        rest = deferred.finish(placed.lengths, placed.offsets)
         while not all(helper.finished for helper in helpers):
             for _, message in Worker.wait(helpers, _POLL):
                 _count(message, tally)
+    return rest
 
 
 def _count(message: Message, tally: Tally) -> None:

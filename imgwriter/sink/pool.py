@@ -121,5 +121,5 @@ def cost(job: Job) -> float:
 
 def _is_backed(data: Data) -> bool:
     if isinstance(data, Packed):
-        return any(_is_backed(part) for _, part, _ in data.parts[:1])
+        return any(_is_backed(part) for _, _, part, _ in data.parts[:1])
     return isinstance(data, FILE_BACKED)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from imgwriter import sidecar, sink
 from imgwriter.errors import PlanInvariantError
 from imgwriter.extent import Bytes, Data, Extent, Generated, Patch, Volume, compose, overlay
-from imgwriter.filedata import Concatenated, Packed
+from imgwriter.filedata import Concatenated, Packed, part
 
 pytestmark = pytest.mark.property
 
@@ -28,7 +28,7 @@ def data(draw: st.DrawFn) -> Data:
         return Generated(len(content), lambda start, stop: content[start:stop])
     offset, gap = draw(st.integers(0, 5)), draw(st.integers(0, 5))
     if kind == "packed":
-        parts = [(offset, Bytes(content), 0), (offset + len(content) + gap, Bytes(content), 1)]
+        parts = [part(offset, Bytes(content), 0), part(offset + len(content) + gap, Bytes(content), 1)]
         return Packed(0, offset + 2 * len(content) + gap, parts)
     if kind == "concatenated":
         return Concatenated([(offset, Bytes(content))], offset + len(content) + gap)

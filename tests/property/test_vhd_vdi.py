@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from imgwriter import vdi, vhd
 from imgwriter.extent import Bytes, Extent, Volume
-from imgwriter.filedata import Packed
+from imgwriter.filedata import Packed, part
 from imgwriter.units import GiB, MiB
 
 pytestmark = pytest.mark.property
@@ -33,7 +33,7 @@ def disks(draw: st.DrawFn, sized: Callable[[int], int]) -> Volume:
         length = draw(st.sampled_from([*SMALL, block - 1, block, block + 1, (-start) % block or 7]))
         if draw(st.booleans()) and length >= 3:
             pieces = [
-                (start + at, Bytes(bytes([index + 1]) * (length // 3)), at)
+                part(start + at, Bytes(bytes([index + 1]) * (length // 3)), at)
                 for at in (0, length - length // 3)
             ]
             data: Bytes | Packed = Packed(start, length, pieces)

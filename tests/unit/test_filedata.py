@@ -22,6 +22,7 @@ from imgwriter.filedata import (
     amount,
     cut,
     pack,
+    part,
 )
 
 CONTENT = bytes(range(256)) * 20
@@ -203,9 +204,9 @@ def test_concatenated_pieces_have_zeros_between() -> None:
 
 def test_a_pack_has_zeros_between_its_parts(source: Path) -> None:
     parts = [
-        (3, Bytes(b"abc"), "a"),
-        (16, scanned(source), "b"),
-        (6000, handle(source, 1, 2), "c"),
+        part(3, Bytes(b"abc"), "a"),
+        part(16, scanned(source), "b"),
+        part(6000, handle(source, 1, 2), "c"),
     ]
     data = Packed(0, 7000, parts)
     expected = bytearray(7000)
@@ -238,7 +239,7 @@ def test_a_file_counts_where_it_ends(tmp_path: Path) -> None:
     assert amount([Extent(0, half, data, 0, "x")]) == Amount(half, 0)
     assert amount([Extent(0, half, data, half, "x")]) == Amount(half, 1)
     assert amount([extent(0, Bytes(b"metadata"), "x")]) == Amount(8, 0)
-    (packed,) = pack([(0, data, "a"), (6000, Bytes(b"a symlink"), "b"), (7000, data, "c")], 4096)
+    (packed,) = pack([part(0, data, "a"), part(6000, Bytes(b"a symlink"), "b"), part(7000, data, "c")], 4096)
     assert amount([packed]) == Amount(7000 + len(CONTENT), 2)
     pieces = Concatenated([(0, handle(path, 0, 10))], 20)
     assert amount([extent(0, pieces, "sparse"), packed]).plus(Amount(1, 1)) == Amount(12_141, 4)
@@ -271,7 +272,7 @@ def test_an_extent_is_cut_at_multiples(start: int, length: int, bounds: list[tup
 def test_a_pack_is_cut_between_its_parts() -> None:
     """Each part is in one extent, unless it crosses a cut itself: so no file is read twice."""
     places = [(0, 100), (512, 400), (912, 112), (1024, 10), (1500, 700), (2300, 1), (2303, 2000), (4400, 9)]
-    (packed,) = pack([(start, Bytes(CONTENT[:size]), start) for start, size in places], 8192)
+    (packed,) = pack([part(start, Bytes(CONTENT[:size]), start) for start, size in places], 8192)
     moved = packed._replace(start=packed.start + STEP)
     parts = list(cut([moved], STEP))
     assert [(e.start - STEP, e.length) for e in parts] == [

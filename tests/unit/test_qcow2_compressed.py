@@ -16,7 +16,7 @@ from imgwriter.compression import codec
 from imgwriter.deferred import Deferred
 from imgwriter.errors import CapacityError, PlanInvariantError, SpecError
 from imgwriter.extent import Buffer, Bytes, Extent, Volume, extent
-from imgwriter.filedata import Amount, Part, pack
+from imgwriter.filedata import Amount, Part, pack, part
 from imgwriter.qcow2 import OFLAG_COPIED, Options, compressed_entry
 from imgwriter.qcow2_compressed import check_reach, plan
 from imgwriter.units import GiB, KiB, MiB, TiB, div_ceil
@@ -157,7 +157,7 @@ def test_extents_in_one_cluster_are_one_job() -> None:
 
 def test_files_of_a_pack_are_read_once() -> None:
     files = [Counted(TEXT[n * 1000 : n * 1000 + 30_000]) for n in range(120)]
-    parts: list[Part] = [(n * 32768, data, n) for n, data in enumerate(files)]
+    parts: list[Part] = [part(n * 32768, data, n) for n, data in enumerate(files)]
     disk = Volume(4 * MiB, pack(parts, 4096))
     assert len(disk.extents) == 1
     deferred = ready(disk, 4096)

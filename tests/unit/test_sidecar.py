@@ -13,7 +13,7 @@ import pytest
 from imgwriter import sidecar, sink
 from imgwriter.errors import OutputError
 from imgwriter.extent import CHUNK, Bytes, Extent, Generated, Volume, extent
-from imgwriter.filedata import Packed
+from imgwriter.filedata import Packed, part
 
 
 def made(tmp_path: Path, volume: Volume, name: str = "nixos.img") -> Path:
@@ -103,7 +103,9 @@ class Located(NamedTuple):
 
 
 def test_the_manifest_has_a_line_for_each_run() -> None:
-    pack = Packed(0, 4103, [(0, Bytes(b"12345"), b"etc/a"), (4096, Bytes(b"1234567"), Located(b"etc/\xff"))])
+    pack = Packed(
+        0, 4103, [part(0, Bytes(b"12345"), b"etc/a"), part(4096, Bytes(b"1234567"), Located(b"etc/\xff"))]
+    )
     volume = Volume(
         1 << 20,
         [

@@ -17,7 +17,7 @@ import pytest
 from imgwriter import sink
 from imgwriter.errors import ImgwriterError, OutputError, PlanInvariantError, SourceChangedError
 from imgwriter.extent import CHUNK, Bytes, Data, Extent, Generated, Volume, extent
-from imgwriter.filedata import Amount, FileSlice, Packed, amount
+from imgwriter.filedata import Amount, FileSlice, Packed, amount, part
 from imgwriter.sink import pool, target
 from tests.unit.test_filedata import CHANGES, handle, scanned
 
@@ -44,7 +44,7 @@ def output(tmp_path: Path) -> Path:
 def make_volume(source: Path) -> Volume:
     """A Volume with an extent of each kind."""
     long, short = scanned(source / "long"), scanned(source / "short")
-    pack = Packed(0, 8192, [(0, short, "short"), (4096, Bytes(b"link"), "link")])
+    pack = Packed(0, 8192, [part(0, short, "short"), part(4096, Bytes(b"link"), "link")])
     return Volume(
         12 << 20,
         [
@@ -287,7 +287,7 @@ def test_a_changed_source_is_an_error_naming_it(
 ) -> None:
     path = source / "long"
     data = scanned(path)
-    one = Packed(0, len(data), [(0, data, "long")]) if packed else data
+    one = Packed(0, len(data), [part(0, data, "long")]) if packed else data
     volume = Volume(CHUNK, [extent(0, one, "long")])
     change(path)
     output.write_bytes(b"old")

@@ -10,7 +10,7 @@ import pytest
 from imgwriter import vdi
 from imgwriter.errors import CapacityError, SpecError
 from imgwriter.extent import CHUNK, Bytes, Extent, Volume, extent
-from imgwriter.filedata import Packed
+from imgwriter.filedata import Packed, part
 from imgwriter.units import SECTOR, MiB, TiB
 
 LIMIT = 0x1FFF_FF80 * MiB
@@ -194,7 +194,7 @@ def test_adjacent_blocks_of_different_extents_are_one_run() -> None:
 
 
 def test_packs_are_moved_whole() -> None:
-    pack = Packed(0, 3 * MiB, [(n * 4096, Bytes(b"x"), n) for n in range(700)])
+    pack = Packed(0, 3 * MiB, [part(n * 4096, Bytes(b"x"), n) for n in range(700)])
     disk = Volume(16 * MiB, [Extent(9 * MiB + 17, pack.length, pack, 0, pack)])
     file = vdi.encode(disk, parameters())
     assert file.extents[2] == Extent(1024 + 17, pack.length, pack, 0, pack)

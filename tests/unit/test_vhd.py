@@ -11,7 +11,7 @@ import pytest
 from imgwriter import vhd
 from imgwriter.errors import CapacityError, SpecError
 from imgwriter.extent import Bytes, Extent, Generated, Volume, extent
-from imgwriter.filedata import Packed
+from imgwriter.filedata import Packed, part
 from imgwriter.units import SECTOR, GiB, MiB, TiB
 
 LIMIT = 2040 * GiB
@@ -284,7 +284,7 @@ def test_around_a_block(length: int) -> None:
 
 
 def test_many_small_pieces_stay_one_extent() -> None:
-    parts = [(4096 * n, Bytes(b"x" * 100), n) for n in range(500)]
+    parts = [part(4096 * n, Bytes(b"x" * 100), n) for n in range(500)]
     pack = Packed(0, 499 * 4096 + 100, parts)
     disk = Volume(4 * MiB, [Extent(BLOCK, pack.length, pack, 0, pack)])
     file = vhd.encode(disk, parameters())
@@ -292,7 +292,7 @@ def test_many_small_pieces_stay_one_extent() -> None:
 
 
 def test_a_pack_across_a_bound_is_divided_between_its_pieces() -> None:
-    parts = [(4096 * n, Bytes(bytes([n + 1]) * 4096), n) for n in range(100)]
+    parts = [part(4096 * n, Bytes(bytes([n + 1]) * 4096), n) for n in range(100)]
     pack = Packed(0, 100 * 4096, parts)
     start = BLOCK - 50 * 4096 - 2048
     disk = Volume(4 * MiB, [Extent(start, pack.length, pack, 0, pack)])
