@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from operator import itemgetter
@@ -366,7 +366,7 @@ def pack(parts: Iterable[Part], alignment: int) -> Iterator[Extent]:
         yield _packed(batch, start, end)
 
 
-def _packed(parts: list[Part], start: int, end: int) -> Extent:
+def _packed(parts: Sequence[Part], start: int, end: int) -> Extent:
     if len(parts) == 1:
         _, length, data, label = parts[0]
         return Extent(start, length, data, 0, label)
@@ -413,24 +413,22 @@ def cut(extents: Iterable[Extent], step: int) -> Iterator[Extent]:
 
 
 def _cut_packed(e: Extent, data: Packed, step: int) -> Iterator[Extent]:
-    shift = e.start - data.start
-    batch: list[Part] = []
-    for piece in data.parts:
-        start = piece[0] + shift
-        end = start + piece[1]
-        crosses = start // step != (end - 1) // step
-        if batch and (crosses or (batch[0][0] + shift) // step != start // step):
-            yield _gathered(batch, shift)
-            batch = []
+    shift, parts = e.start - data.start, data.parts
+    first = 0
+    while first < len(parts):
+        # Of those that begin before the next multiple, the last alone can cross it.
+        bound = ((parts[first][0] + shift) // step + 1) * step - shift
+        stop = bisect_left(parts, bound, first, key=itemgetter(0))
+        offset, length, last, label = parts[stop - 1]
+        crosses = offset + length > bound
+        if first < stop - crosses:
+            yield _gathered(parts[first : stop - crosses], shift)
         if crosses:
-            yield from _cut_plain(Extent(start, piece[1], piece[2], 0, piece[3]), step)
-        else:
-            batch.append(piece)
-    if batch:
-        yield _gathered(batch, shift)
+            yield from _cut_plain(Extent(offset + shift, length, last, 0, label), step)
+        first = stop
 
 
-def _gathered(parts: list[Part], shift: int) -> Extent:
+def _gathered(parts: Sequence[Part], shift: int) -> Extent:
     last = parts[-1]
     whole = _packed(parts, parts[0][0], last[0] + last[1])
     return whole._replace(start=whole.start + shift)
