@@ -147,27 +147,28 @@ def write_image(plan: ImagePlan, progress: Progress | None = None, started: floa
     spec, path = plan.spec, plan.path
     volume = plan.volume()
     content = encoder.encode(spec, volume, seed_of(spec), spec.time)
-    total = encoder.total(content)
-
-    def tell(done: Amount) -> None:
-        if progress is not None:
-            progress(done, total)
-
     targets = outputs.targets(plan)
     with (
         outputs.directory(b"" if spec.streams else os.path.dirname(path)),
         sink.replacing_all(tuple(targets.values()), sync=spec.sync) as descriptors,
     ):
         opened = dict(zip(targets, descriptors, strict=True))
-        written = _write_content(plan, content, opened.get(outputs.IMAGE), tell)
+        written = _write_content(plan, content, opened.get(outputs.IMAGE), _teller(progress, content))
         checksum = _write_sidecars(plan, volume, content, written, targets, opened)
     sidecars = {what: target for what, target in targets.items() if what != outputs.IMAGE}
     seconds = time.monotonic() - started
     return Result(plan, volume, path, written.size, written.allocated, checksum, sidecars, seconds)
 
 
+def _teller(progress: Progress | None, content: Volume | Deferred) -> Callable[[Amount], None] | None:
+    if progress is None:
+        return None
+    total = encoder.total(content)  # it looks at every file
+    return lambda done: progress(done, total)
+
+
 def _write_content(
-    plan: ImagePlan, content: Volume | Deferred, fd: int | None, tell: Callable[[Amount], None]
+    plan: ImagePlan, content: Volume | Deferred, fd: int | None, tell: Callable[[Amount], None] | None
 ) -> sink.Written:
     """Write the image into its open file; into standard output where it has none."""
     spec = plan.spec

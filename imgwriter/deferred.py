@@ -41,8 +41,12 @@ class Deferred(Protocol):
     """Bytes in jobs that can be made side by side, and must be placed one after the other."""
 
     @property
-    def weights(self) -> Sequence[Amount]:
-        """For each job how much of the input it reads: its share of the progress."""
+    def count(self) -> int:
+        """How many jobs there are."""
+        ...
+
+    def weight(self, job: int) -> Amount:
+        """Return how much of the input a job reads: its share of the progress."""
         ...
 
     def make(self, job: int) -> Made:

@@ -97,7 +97,7 @@ def total(content: Volume | Deferred) -> Amount:
     """Return what writing ``content`` counts up to."""
     if isinstance(content, Volume):
         return amount(content.extents)
-    return reduce(Amount.plus, content.weights, Amount(0, 0))
+    return reduce(Amount.plus, map(content.weight, range(content.count)), Amount(0, 0))
 
 
 def runs(content: Volume | Deferred, size: int) -> Runs:

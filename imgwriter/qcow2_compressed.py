@@ -95,9 +95,17 @@ class Compressed:
         check_limits(largest, options)
         check_reach(largest.file_size, options)
         self.jobs = list(_jobs(volume.extents, options.cluster_size))
-        self.weights: Sequence[Amount] = [amount(job) for job in self.jobs]
         # A new one for each job would be new pages each time, which cost as much as reading into them.
         self._buffer = bytearray()
+
+    @property
+    def count(self) -> int:
+        """How many jobs there are."""
+        return len(self.jobs)
+
+    def weight(self, job: int) -> Amount:
+        """Return the bytes of the guest's extents in a job, and how many files end in them."""
+        return amount(self.jobs[job])
 
     def make(self, job: int) -> Made:
         """Read one job and compress its clusters: to nothing if all is zero, to less than a cluster, or not.

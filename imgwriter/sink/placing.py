@@ -21,7 +21,6 @@ from functools import partial
 from imgwriter.deferred import Deferred, Made, Placer
 from imgwriter.errors import PlanInvariantError
 from imgwriter.extent import Buffer, Volume
-from imgwriter.filedata import Amount
 from imgwriter.sink.pool import write_extents
 from imgwriter.sink.tally import Progress, Tally
 from imgwriter.sink.target import IOV_MAX, Target, Written, set_size
@@ -60,7 +59,7 @@ def write_deferred(
     """
     tally = Tally(progress)
     placed = _Placed(deferred)
-    if workers == 1 or len(deferred.weights) < 2 or not may_fork():
+    if workers == 1 or deferred.count < 2 or not may_fork():
         rest = _alone(fd, deferred, name, placed, tally)
     else:
         rest = _together(fd, deferred, name, placed, tally, workers)
@@ -98,18 +97,18 @@ class _Placed:
 def _alone(fd: int, deferred: Deferred, name: str, placed: _Placed, tally: Tally) -> Volume:
     target = Target(fd, name)
     try:
-        for job, weight in enumerate(deferred.weights):
+        for job in range(deferred.count):
             made = deferred.make(job)
             placed.add(job, made.lengths)
             _write(target, made, placed.offsets[job])
-            tally.add(*weight)
+            tally.add(*deferred.weight(job))
     finally:
         target.close()
     return deferred.finish(placed.lengths, placed.offsets)
 
 
 def _together(fd: int, deferred: Deferred, name: str, placed: _Placed, tally: Tally, workers: int) -> Volume:
-    todo = len(deferred.weights)
+    todo = deferred.count
     works = [partial(_work, fd, deferred, name)] * min(workers, todo)
     with forked(works, name) as helpers:
         makers: dict[int, Worker] = {}
@@ -156,7 +155,6 @@ def _count(message: Message, tally: Tally) -> None:
 
 def _work(fd: int, deferred: Deferred, name: str, link: Link) -> None:
     """Do what the parent orders; a job's bytes are kept from when they are made until they are placed."""
-    weights: Sequence[Amount] = deferred.weights
     kept: dict[int, Made] = {}
     target = Target(fd, name)
     for order in link.orders():
@@ -166,7 +164,7 @@ def _work(fd: int, deferred: Deferred, name: str, link: Link) -> None:
             link.tell(Message(_LENGTHS, job, 0, array("Q", kept[job].lengths).tobytes()))
         else:
             _write(target, kept.pop(job), array("Q", order.payload))
-            link.count(weights[job])
+            link.count(deferred.weight(job))
 
 
 def _owned(made: Made) -> Made:

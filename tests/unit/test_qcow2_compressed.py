@@ -32,7 +32,7 @@ def assemble(deferred: Deferred) -> bytes:
     pieces: list[tuple[int, bytes]] = []
     lengths: list[Sequence[int]] = []
     offsets: list[Sequence[int]] = []
-    for job in range(len(deferred.weights)):
+    for job in range(deferred.count):
         made = deferred.make(job)
         lengths.append(made.lengths)
         offsets.append(place(made.lengths))
@@ -55,6 +55,10 @@ def as_volume(content: bytes) -> Volume:
 
 def ready(volume: Volume, cluster_size: int = K64, name: str | None = "zlib", version: int = 3) -> Deferred:
     return plan(volume, Options(cluster_size, version), codec(name) if name else None)
+
+
+def weights(deferred: Deferred) -> list[Amount]:
+    return [deferred.weight(job) for job in range(deferred.count)]
 
 
 class Counted:
@@ -136,14 +140,14 @@ def test_jobs_are_2_mib_of_what_is_touched(cluster_size: int) -> None:
             *(covered(n * MiB, n * MiB + 512 * KiB) for n in range(100, 108)),
         ],
     )
-    weights = ready(disk, cluster_size).weights
-    assert sum(w.bytes for w in weights) == 9 * MiB + 1
+    sizes = [weight.bytes for weight in weights(ready(disk, cluster_size))]
+    assert sum(sizes) == 9 * MiB + 1
     whole = 2 * MiB
     if cluster_size == whole:
-        assert [w.bytes for w in weights] == [whole, whole, MiB + 1, *[MiB] * 4]
+        assert sizes == [whole, whole, MiB + 1, *[MiB] * 4]
     else:
         # 1 MiB and a cluster begin the third job, and the first of the eight still fits in.
-        assert [w.bytes for w in weights] == [whole, whole, MiB + 512 * KiB + 1, whole, 3 * 512 * KiB]
+        assert sizes == [whole, whole, MiB + 512 * KiB + 1, whole, 3 * 512 * KiB]
 
 
 def test_extents_in_one_cluster_are_one_job() -> None:
@@ -151,7 +155,7 @@ def test_extents_in_one_cluster_are_one_job() -> None:
     pieces = [(0, MiB), (2 * MiB, 2 * MiB + 100), (2 * MiB + 200, 4 * MiB), (4 * MiB, 4 * MiB + 1)]
     disk = Volume(5 * MiB, [covered(low, high) for low, high in pieces])
     deferred = ready(disk, 4096)
-    assert [w.bytes for w in deferred.weights] == [3 * MiB - 100, 1]
+    assert [weight.bytes for weight in weights(deferred)] == [3 * MiB - 100, 1]
     assert [len(deferred.make(job).lengths) for job in (0, 1)] == [768, 1]
 
 
@@ -161,7 +165,7 @@ def test_files_of_a_pack_are_read_once() -> None:
     disk = Volume(4 * MiB, pack(parts, 4096))
     assert len(disk.extents) == 1
     deferred = ready(disk, 4096)
-    assert len(deferred.weights) == 2
+    assert deferred.count == 2
     content = assemble(deferred)
     assert [data.asked for data in files] == [len(data) for data in files]
     assert guest(content) == disk.read(0, 4 * MiB)
@@ -169,7 +173,7 @@ def test_files_of_a_pack_are_read_once() -> None:
 
 def test_weights_count_bytes_and_files() -> None:
     disk = Volume(8 * MiB, [extent(0, Bytes(NOISE), "no file")])
-    assert ready(disk).weights == [Amount(2 * MiB, 0), Amount(2 * MiB, 0)]
+    assert weights(ready(disk)) == [Amount(2 * MiB, 0), Amount(2 * MiB, 0)]
 
 
 # Clusters of 64 KiB; header, L1, one L2 table: data begins at cluster 3.
@@ -324,7 +328,7 @@ def test_version_2_knows_no_zstd() -> None:
 
 
 def test_what_qemu_would_not_open_is_refused_before_anything_is_read() -> None:
-    assert ready(Volume(128 * GiB, []), 512).weights == []
+    assert ready(Volume(128 * GiB, []), 512).count == 0
     with pytest.raises(CapacityError, match="needs an L1 table"):
         ready(Volume(128 * GiB + 1, []), 512)
 

@@ -108,7 +108,10 @@ def test_a_file_without_a_name_where_none_can_be(tmp_path: Path) -> None:
 class _TooLarge:
     """A Deferred whose only job is beyond the largest file."""
 
-    weights = (Amount(1, 0),)
+    count = 1
+
+    def weight(self, _job: int) -> Amount:
+        return Amount(1, 0)
 
     def make(self, _job: int) -> Made:
         return Made([1], [b"x"])
