@@ -27,14 +27,14 @@ from imgwriter.worker import Link, Message, Worker, forked, may_fork
 
 T = TypeVar("T")
 
-_BATCH = 16
-"""Directories given away at a time, at most: few, since the inodes of all wait for the largest of them."""
+_BATCH = 64
+"""Directories given away at a time, at most: many, since this process has the inodes to make as well."""
 
-_WORTH = 4
+_WORTH = 8
 """Directories that are worth a message."""
 
-_BATCHES = 3
-"""Batches that are given away and not back: the next ones are there when the worker is through with one."""
+_BATCHES = 2
+"""Batches that are given away and not back: the next one is there when the worker is through with one."""
 
 _PAYS_FROM = 64
 """Directories to list that are worth a fork: some thousand files."""
