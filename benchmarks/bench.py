@@ -76,9 +76,8 @@ def _run(arguments: argparse.Namespace, work: Path) -> None:
     for name in arguments.tree or [OWN]:
         tree, kind = (work / "share", "share") if name == OWN else (Path(name), "existing")
         entries, size = _tree(kind, tree, 50_000 // small, 700 // small)
-        print(
-            f"{name}: {entries:,} entries, {size / MiB:,.0f} MiB; median of {runs}; {os.cpu_count()} cores\n"
-        )
+        megabytes = size / 10**6
+        print(f"{name}: {entries:,} entries, {megabytes:,.0f} MB; median of {runs}; {os.cpu_count()} cores\n")
         if arguments.only in (None, "raw"):
             _beside_peers(tree, work, runs)
             _largest_disk(tree, work, runs)
@@ -187,7 +186,7 @@ def _closure(work: Path, files: int, size: int, runs: int) -> None:
     (samples,) = rounds([own], work, runs).values()
     print(
         f"{own.name:22}{median(samples):9.2f} s   {memory(samples):8.0f} MiB memory"
-        f"   {files:,} files, {size:,} MiB, hashed and registered\n"
+        f"   {files:,} files, {size:,} MB, hashed and registered\n"
     )
     shutil.rmtree(top)
 

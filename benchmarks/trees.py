@@ -1,6 +1,6 @@
 """Trees for the benchmark: the same names, sizes and bytes on every machine.
 
-Usage: trees.py share|one_directory|many_files|store DIR ENTRIES [MIB]
+Usage: trees.py share|one_directory|many_files|store|existing DIR ENTRIES [MB]
 
 A program of its own, so that what it needs of memory is not counted against those that are measured.
 """
@@ -12,9 +12,45 @@ import os
 import random
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
-_WORDS = [bytes(random.Random(n).choices(b"etaoinshrdlcumwfgypbvk", k=2 + n % 9)) for n in range(2000)]
+MB = 10**6
 MTIME = 1_700_000_000
+
+_SOURCE = 4 << 20
+"""Bytes that the contents of files are cut from."""
+
+_VOCABULARY = 20_000
+_WORDS = [bytes(random.Random(n).choices(b"etaoinshrdlcumwfgypbvk", k=2 + n % 9)) for n in range(_VOCABULARY)]
+_IN_NAMES = 2000
+"""Words that names are made of."""
+
+
+class Kind(NamedTuple):
+    """Files of one kind.
+
+    Attributes:
+        suffix: Of their names.
+        files: How many of all files are of this kind, in %.
+        bytes: How many of all bytes are theirs, in %.
+        repeats: How often their text repeats some words of its last 400, in % of what it says; None: noise.
+    """
+
+    suffix: str
+    files: int
+    bytes: int
+    repeats: int | None
+
+
+KINDS = (
+    Kind(".gz", 60, 19, None),
+    Kind(".xml", 2, 13, 36),
+    Kind(".html", 3, 9, 11),
+    Kind(".pm", 9, 31, 3),
+    Kind(".mo", 26, 28, 0),
+)
+"""The files of /usr/share by how short zstd makes them at level 1, in pieces of 64 KiB: not shorter (60 % of
+the files with 19 % of the bytes), to less than 20, 30 and 40 %, and to more. likeness.py compares."""
 
 
 def share(top: Path, entries: int, size: int) -> None:
@@ -22,7 +58,7 @@ def share(top: Path, entries: int, size: int) -> None:
 
     The proportions are those of a Debian 12 with development packages: 3,304 directories, 3,867 symlinks
     and 47,005 files; of those names man/man1 holds 35 %, each of 44 bytes on average, and man/man3 5 %;
-    half of the other directories hold two names or less.
+    half of the other directories hold two names or less. What files hold is in ``KINDS``.
 
     Args:
         top: The directory to make.
@@ -30,7 +66,7 @@ def share(top: Path, entries: int, size: int) -> None:
         size: Bytes of all files together, nearly.
     """
     rng = random.Random(1)
-    text, noise = _text(rng), rng.randbytes(4 << 20)
+    sources = [_source(rng, kind) for kind in KINDS]
     top.mkdir(parents=True)
     folders = [top]
     for number in range(entries * 6 // 100):
@@ -45,15 +81,17 @@ def share(top: Path, entries: int, size: int) -> None:
 
     files = entries * 87 // 100
     # Most files are some KiB and most bytes are in few files, as in /usr/share.
-    weights = [rng.lognormvariate(0, 2.0) for _ in range(files)]
-    scale = size / sum(weights)
-    for number, weight in enumerate(weights):
-        length = int(weight * scale)
-        source = noise if rng.random() < 0.3 else text
-        suffix = ".gz" if source is noise else ".txt"
+    kinds = rng.choices(range(len(KINDS)), [kind.files for kind in KINDS], k=files)
+    weights = [rng.lognormvariate(0, 1.8) for _ in kinds]
+    sums = [0.0] * len(KINDS)
+    for weight, of in zip(weights, kinds, strict=True):
+        sums[of] += weight
+    for number, (weight, of) in enumerate(zip(weights, kinds, strict=True)):
+        kind = KINDS[of]
+        length = int(size * kind.bytes / 100 * weight / sums[of])
         folder = home()
-        name = _name(rng, number, suffix, 4, 7) if folder is large else _name(rng, number, suffix)
-        _write(folder / name, source, rng.randrange(1 << 20), length)
+        words = (4, 7) if folder is large else (1, 3)
+        _write(folder / _name(rng, number, kind.suffix, *words), sources[of], rng.randrange(1 << 20), length)
     for number in range(entries - len(folders) - files):
         (home() / f"link-{number}").symlink_to(f"../{_name(rng, number, '.txt')}")
 
@@ -67,7 +105,7 @@ def one_directory(top: Path, entries: int) -> None:
 
 def many_files(top: Path, entries: int) -> None:
     """Make ``entries`` files of up to 2 KiB, a thousand in each directory."""
-    content = _text(random.Random(2))
+    content = _text(random.Random(2), 3)
     for number in range(entries):
         folder = top / f"{number // 100_000:03d}" / f"{number // 1000 % 100:02d}"
         if number % 1000 == 0:
@@ -85,7 +123,7 @@ def store(top: Path, files: int, size: int) -> None:
         size: Bytes of all files together, nearly.
     """
     rng = random.Random(3)
-    text, noise = _text(rng), rng.randbytes(4 << 20)
+    text, noise = _text(rng, 3), rng.randbytes(_SOURCE)
     paths = files // 50
     names = [f"{number:032d}-{_name(rng, number, '')}" for number in range(paths)]
     weights = [rng.lognormvariate(0, 2.0) for _ in range(files)]
@@ -116,15 +154,29 @@ def warm(top: Path) -> tuple[int, int]:
     return count, size
 
 
-def _text(rng: random.Random) -> bytes:
-    """Return 4 MiB that compress about as prose does."""
-    words = itertools.chain.from_iterable(rng.choices(_WORDS, k=10_000) for _ in range(80))
-    return b" ".join(words)[: 4 << 20]
+def _source(rng: random.Random, kind: Kind) -> bytes:
+    return rng.randbytes(_SOURCE) if kind.repeats is None else _text(rng, kind.repeats)
+
+
+def _text(rng: random.Random, repeats: int) -> bytes:
+    """Return 4 MiB of words as often as Zipf's law has them, and passages again soon after they were said."""
+    ranks = list(itertools.accumulate(1 / rank for rank in range(1, _VOCABULARY + 1)))
+    words: list[bytes] = []
+    size = 0
+    while size < _SOURCE:
+        if words and rng.random() * 100 < repeats:
+            start = max(0, len(words) - rng.randint(1, 400))
+            said = words[start : start + rng.randint(6, 12)]
+        else:
+            said = rng.choices(_WORDS, cum_weights=ranks)
+        words += said
+        size += sum(map(len, said)) + len(said)
+    return b" ".join(words)[:_SOURCE]
 
 
 def _name(rng: random.Random, number: int, suffix: str, least: int = 1, most: int = 3) -> str:
     """Return a name of ``least`` to ``most`` words; no other number gives the same."""
-    words = rng.choices(_WORDS, k=rng.randint(least, most))
+    words = rng.choices(_WORDS[:_IN_NAMES], k=rng.randint(least, most))
     return f"{b'-'.join(words).decode()}-{number}{suffix}"
 
 
@@ -136,17 +188,17 @@ def _write(path: Path, source: bytes, start: int, length: int) -> None:
     os.utime(path, (MTIME, MTIME))
 
 
-def main(kind: str, top: str, entries: str, mib: str = "0") -> None:
+def main(kind: str, top: str, entries: str, megabytes: str = "0") -> None:
     """Make a tree (``existing``: take one that is there), read it once, and print "ENTRIES BYTES"."""
     folder = Path(top)
     if kind == "share":
-        share(folder, int(entries), int(mib) << 20)
+        share(folder, int(entries), int(megabytes) * MB)
     elif kind == "one_directory":
         one_directory(folder, int(entries))
     elif kind == "many_files":
         many_files(folder, int(entries))
     elif kind == "store":
-        store(folder, int(entries), int(mib) << 20)
+        store(folder, int(entries), int(megabytes) * MB)
     print(*warm(folder))
 
 

@@ -40,8 +40,8 @@ from imgwriter.ext4.geometry import Geometry
 from imgwriter.tree.inventory import Inode
 from imgwriter.units import SECTOR
 
-_ONE_EXTENT = struct.Struct("<HHHHIIHHI36x")
-_ONE_ENTRY = (EXTENT_MAGIC, 1, extent_tree.ROOT_ENTRIES, 0, 0)
+_ONE_EXTENT = struct.Struct("<12sIHHI36x")
+_ONE_ENTRY = struct.pack("<HHHHI", EXTENT_MAGIC, 1, extent_tree.ROOT_ENTRIES, 0, 0)
 _NO_EXTENTS = struct.pack("<HHHHI48x", EXTENT_MAGIC, 0, extent_tree.ROOT_ENTRIES, 0, 0)
 _OWNER = struct.Struct("<II")
 _U16 = struct.Struct("<H")
@@ -113,12 +113,18 @@ class InodeEncoder:
         """
         demand = self.demand
         block_size, sectors_per_block = self.geometry.block_size, self.sectors_per_block
-        data_blocks, links = demand.blocks, demand.links
-        pack_into = INODE.pack_into
-        for _ in range(count):
-            inode = demand.inodes[position]
+        data_blocks, links, starts = demand.blocks, demand.links, self.allocation.starts
+        pack_into, pack_extent, seal = INODE.pack_into, _ONE_EXTENT.pack, self._seal
+        extents, indexed = self.extents, self.indexed
+        time = None
+        for inode in demand.inodes[position : position + count]:
             mode = inode.mode
-            i_block, flags, blocks = self._i_block(position, inode, number)
+            start, blocks = starts[position], data_blocks[position]
+            if start and extents and blocks <= EXTENT_MAX_LEN:
+                i_block = pack_extent(_ONE_ENTRY, 0, blocks, start >> 32, start & 0xFFFFFFFF)
+                flags = EXT4_EXTENTS_FL | EXT4_INDEX_FL if position in indexed else EXT4_EXTENTS_FL
+            else:
+                i_block, flags, blocks = self._i_block(position, inode, number)
             file_acl = 0
             if inode.xattrs:
                 file_acl = self._put_xattrs(table, at, position)
@@ -128,10 +134,9 @@ class InodeEncoder:
             kind = mode & 0o170000
             if kind != 0o100000:
                 size = data_blocks[position] * block_size if kind == 0o040000 else len(inode.target)
-            seconds, nanoseconds = divmod(inode.mtime_ns, _SECOND)
-            low = seconds & 0xFFFFFFFF
-            # Two bits of epoch above a signed 32-bit second, then the nanoseconds.
-            extra = (((seconds - (low ^ 0x80000000) + 0x80000000) >> 32) & 3) | nanoseconds << 2
+            if inode.mtime_ns != time:  # neighbours often have the same
+                time = inode.mtime_ns
+                low, extra = _time(time)
             uid, gid = inode.uid, inode.gid
             sectors = blocks * sectors_per_block
             pack_into(
@@ -149,8 +154,7 @@ class InodeEncoder:
                 extra, extra, extra, low, extra,
                 0, 0,  # i_projid: the default project
             )  # fmt: skip
-            if self.fs_seed is not None:
-                self._seal(table, at, number)
+            seal(table, at, number)
             at += INODE_SIZE
             number += 1
             position += 1
@@ -174,14 +178,12 @@ class InodeEncoder:
             _U16.pack_into(table, at + INODE_CHECKSUM_HI_OFFSET, checksum >> 16)
 
     def _i_block(self, position: int, inode: Inode, number: int) -> tuple[bytes, int, int]:
-        """Return i_block, i_flags and the blocks that the file owns, of data and mapping."""
+        """Return i_block, i_flags and the blocks that the file owns, of data and mapping.
+
+        Of a file that is not one extent.
+        """
         blocks = self.demand.blocks[position]
         start = self.allocation.starts[position]
-        if start and self.extents and blocks <= EXTENT_MAX_LEN:
-            flags = EXT4_EXTENTS_FL
-            if inode.entries is not None and position in self.indexed:
-                flags |= EXT4_INDEX_FL
-            return _ONE_EXTENT.pack(*_ONE_ENTRY, 0, blocks, start >> 32, start & 0xFFFFFFFF), flags, blocks
         if not blocks:
             return (*self._without_blocks(inode), 0)
         mapped = self.allocation.mapped.get(position) or Mapped([Piece(0, start, blocks)])
@@ -223,7 +225,7 @@ class InodeEncoder:
         if special is None and number >= EXT4_FIRST_INO:
             raise PlanInvariantError(f"inode {number} is neither of the tree nor special")
         time = self.demand.parameters.time
-        low, extra = time & 0xFFFFFFFF, _time_extra(time)
+        low, extra = _time(time * _SECOND)
         if special is None:
             # As mke2fs: the bad blocks inode has times and half a checksum, the other unused ones are zero.
             if number == EXT4_BAD_INO:
@@ -272,9 +274,12 @@ def special_inodes(
     return specials, blocks
 
 
-def _time_extra(seconds: int) -> int:
+def _time(nanoseconds: int) -> tuple[int, int]:
+    """Return a time's 32 bits of seconds, and the extra ones: two bits of epoch, then the nanoseconds."""
+    seconds, rest = divmod(nanoseconds, _SECOND)
     low = seconds & 0xFFFFFFFF
-    return ((seconds - (low ^ 0x80000000) + 0x80000000) >> 32) & 3
+    # The epoch counts from a signed 32-bit second.
+    return low, ((seconds - (low ^ 0x80000000) + 0x80000000) >> 32) & 3 | rest << 2
 
 
 def _device(major: int, minor: int) -> bytes:
