@@ -130,7 +130,7 @@ class _Reader:
         name, mode, number, device, _, uid, gid, size, mtime_ns, ctime_ns, blocks, xattrs, more = row
         if self.owner is not None:
             uid, gid = self.owner
-        inode = Inode(mode, uid, gid, mtime_ns, xattrs=xattrs or NO_XATTRS, origin=self.origin)
+        inode = Inode(mode, uid, gid, mtime_ns, xattrs or NO_XATTRS, self.origin)
         kind = mode & _FORMAT
         if kind == _REGULAR:
             inode.size = size

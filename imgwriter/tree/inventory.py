@@ -72,14 +72,14 @@ class Inode:
         uid: int = 0,
         gid: int = 0,
         mtime_ns: int = 0,
+        xattrs: Mapping[bytes, bytes] = NO_XATTRS,
+        origin: str = "",
         *,
         size: int = 0,
         data: Data | None = None,
         runs: Sequence[Run] | None = None,
         target: bytes = b"",
         rdev: tuple[int, int] = (0, 0),
-        xattrs: Mapping[bytes, bytes] = NO_XATTRS,
-        origin: str = "",
     ) -> None:
         self.mode = mode
         self.uid = uid
