@@ -3,8 +3,8 @@
 Usage: bench.py [--only PART] [--tree own|DIR]... [--runs N] [--quick] [--million] [--work DIR]
 
 Whole processes are timed, from fork to wait4, in turn: round after round, so that a machine that gets
-slower gets slower for all. Everything is read once before (warm cache). Nothing is synced to the disk by
-anybody. mke2fs -d gets a file system of the size of imgwriter's disk.
+slower gets slower for all. Everything is read once before (warm cache). Nobody syncs what he writes: that
+is done before the next one starts. mke2fs -d gets a file system of the size of imgwriter's disk.
 """
 
 from __future__ import annotations

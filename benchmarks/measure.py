@@ -51,8 +51,13 @@ def rounds(
 
 
 def measure(contestant: Contestant, work: Path) -> Sample:
-    """Run one process and wait for it; its output is removed first, and not on its time."""
+    """Run one process and wait for it.
+
+    Not on its time: its output is removed first, and what others wrote goes to the disk, so that one of a
+    second does not share the machine with what one of forty left to be written.
+    """
     contestant.output.unlink(missing_ok=True)
+    os.sync()
     environment = {**os.environ, "PATH": SEARCH, "PYTHONPATH": str(ROOT)}
     with (work / "messages").open("wb") as messages:
         started = time.perf_counter()

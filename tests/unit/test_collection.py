@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from imgwriter.collection import collection_paused
+from imgwriter.collection import collection_paused, keep
 
 MANY = 50_000
 
@@ -17,7 +17,7 @@ class Cycle:
     """Garbage that only the collector finds."""
 
     def __init__(self) -> None:
-        self.self = self
+        self.self: Cycle | None = self
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +65,14 @@ def test_a_collector_that_was_disabled_stays_so() -> None:
         pass
     assert not gc.isenabled()
     gc.enable()
+
+
+def test_what_is_kept_lives_until_something_else_is() -> None:
+    thing = Cycle()
+    thing.self = None
+    seen = weakref.ref(thing)
+    keep(thing)
+    del thing
+    assert seen() is not None
+    keep()
+    assert seen() is None
